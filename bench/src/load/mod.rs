@@ -1,0 +1,256 @@
+//! The load generator: its own epoll loops on plain sockets, nothing of lf-core.
+//!
+//! Every server, ours or not, is driven by this code. One thread per loop; one read and one write per
+//! answer in steady state; what comes back is compared byte for byte.
+
+mod link;
+mod outcome;
+mod pace;
+mod payload;
+mod short;
+mod steady;
+mod tally;
+mod target;
+
+pub(crate) use outcome::{Latency, Outcome};
+pub(crate) use payload::{Ask, Frame, Payload};
+pub(crate) use tally::{Fault, Faults};
+pub(crate) use target::{PORTS_PER_SOURCE, SOURCES_MAX, Sources, Target};
+
+use crate::account::{Account, Use};
+use crate::limits;
+use crate::progress::Progress;
+use anyhow::{Context, Result, anyhow, bail};
+use clap::ValueEnum;
+use serde::Serialize;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+use tally::{Class, Gauge, Phase, Scribe, Stage, Tally};
+
+/// How long all connections may take to be made before the run begins without the rest.
+const OPENING_PATIENCE: Duration = Duration::from_secs(10);
+/// Descriptors beside the connections: epoll, timers, files of `/proc`.
+const DESCRIPTORS_BESIDE: u64 = 64;
+
+/// Which end of a short connection's close the server sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Close {
+    /// An orderly end; the client's port stays in TIME_WAIT.
+    Fin,
+    /// A reset; no TIME_WAIT.
+    Rst,
+}
+
+/// The shape of the load.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Mode {
+    /// Connections that stay, each with `depth` requests in flight.
+    Long,
+    /// One request per connection.
+    Short(Close),
+    /// As `Long`; this many of the connections ask for a slow handler.
+    Mixed {
+        /// How many.
+        slow_connections: u32,
+        /// For what.
+        ask: Ask,
+    },
+    /// Requests at a fixed rate per second, whatever the server does.
+    Rate(f64),
+}
+
+impl Mode {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Mode::Long => "long",
+            Mode::Short(_) => "short",
+            Mode::Mixed { .. } => "mixed",
+            Mode::Rate(_) => "rate",
+        }
+    }
+}
+
+/// A run of the generator.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) target: Target,
+    pub(crate) mode: Mode,
+    pub(crate) frame: Frame,
+    /// Bytes of a message.
+    pub(crate) size: usize,
+    pub(crate) connections: u32,
+    /// Requests in flight per connection.
+    pub(crate) depth: usize,
+    pub(crate) threads: u32,
+    /// Source addresses from 127.0.0.2 on; 0 leaves the choice to the kernel.
+    pub(crate) sources: u32,
+    pub(crate) duration: Duration,
+    pub(crate) warmup: Duration,
+    /// After this an unanswered request is an error.
+    pub(crate) timeout: Duration,
+    pub(crate) server_pid: Option<u32>,
+}
+
+/// What one generator thread starts with.
+pub(crate) struct Thread {
+    plan: Arc<Plan>,
+    index: u32,
+    sources: Sources,
+    scribe: Scribe,
+}
+
+impl Plan {
+    fn check(&self) -> Result<()> {
+        if self.connections == 0 || self.depth == 0 || self.threads == 0 {
+            bail!("--connections, --depth and --threads are 1 or more");
+        }
+        if self.threads > self.connections {
+            bail!(
+                "--threads {}: more than --connections {}; each thread needs a connection",
+                self.threads,
+                self.connections
+            );
+        }
+        if let Mode::Mixed { slow_connections, .. } = self.mode
+            && slow_connections > self.connections
+        {
+            bail!("--slow-connections {slow_connections}: at most --connections {}", self.connections);
+        }
+        self.payloads().map(drop)
+    }
+
+    /// The classes of the connections of one thread; slow ones are spread over the threads.
+    fn classes_of(&self, index: u32) -> Vec<Class> {
+        let slow = match self.mode {
+            Mode::Mixed { slow_connections, .. } => slow_connections,
+            Mode::Long | Mode::Short(_) | Mode::Rate(_) => 0,
+        };
+        (0..self.connections)
+            .filter(|number| number % self.threads == index)
+            .map(|number| if number < slow { Class::Slow } else { Class::Normal })
+            .collect()
+    }
+
+    /// The normal and the slow payload.
+    fn payloads(&self) -> Result<(Payload, Payload)> {
+        let ask = match self.mode {
+            Mode::Mixed { ask, .. } => ask,
+            Mode::Long | Mode::Short(_) | Mode::Rate(_) => Ask::Nothing,
+        };
+        Ok((Payload::new(self.frame, self.size, Ask::Nothing)?, Payload::new(self.frame, self.size, ask)?))
+    }
+
+    fn rate_per_thread(&self) -> Option<f64> {
+        match self.mode {
+            Mode::Rate(rate) => Some(rate / f64::from(self.threads)),
+            Mode::Long | Mode::Short(_) | Mode::Mixed { .. } => None,
+        }
+    }
+}
+
+/// The generator's threads while they run.
+struct Crew {
+    stage: Arc<Stage>,
+    gauges: Vec<Arc<Gauge>>,
+    threads: Vec<JoinHandle<Result<Tally>>>,
+}
+
+/// Answers so far, and the server's account at that moment.
+struct Snapshot {
+    at: Instant,
+    normal: u64,
+    slow: u64,
+    account: Option<Account>,
+}
+
+impl Crew {
+    fn start(plan: &Arc<Plan>) -> Result<Self> {
+        let sources = Sources::new(&plan.target, plan.sources)?;
+        // Runs in succession start elsewhere in the port range.
+        let offset = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.subsec_micros());
+        let origin = Instant::now();
+        let mut crew = Crew { stage: Arc::new(Stage::new()), gauges: Vec::new(), threads: Vec::new() };
+        for index in 0..plan.threads {
+            let gauge = Arc::new(Gauge::default());
+            let thread = Thread {
+                plan: plan.clone(),
+                index,
+                sources: sources.share(index, plan.threads, offset),
+                scribe: Scribe::new(crew.stage.clone(), gauge.clone(), origin),
+            };
+            crew.gauges.push(gauge);
+            let run = move || match thread.plan.mode {
+                Mode::Short(close) => short::run(thread, close),
+                Mode::Long | Mode::Mixed { .. } | Mode::Rate(_) => steady::run(thread),
+            };
+            let spawned = std::thread::Builder::new().name(format!("load-{index}")).spawn(run);
+            crew.threads.push(spawned.context("generator thread")?);
+        }
+        Ok(crew)
+    }
+
+    /// Waits until all connections stand, or patience ends; a thread that has failed also ends it.
+    fn wait_open(&self, connections: u32) {
+        let deadline = Instant::now() + OPENING_PATIENCE;
+        let open = || self.gauges.iter().map(|gauge| gauge.open.load(Relaxed)).sum::<u64>();
+        while open() < u64::from(connections)
+            && Instant::now() < deadline
+            && !self.threads.iter().any(JoinHandle::is_finished)
+        {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn snapshot(&self, pid: Option<u32>) -> Result<Snapshot> {
+        let account = pid.map(Account::of).transpose()?;
+        let sum = |pick: fn(&Gauge) -> u64| self.gauges.iter().map(|gauge| pick(gauge)).sum();
+        Ok(Snapshot {
+            at: Instant::now(),
+            normal: sum(|gauge| gauge.normal.load(Relaxed)),
+            slow: sum(|gauge| gauge.slow.load(Relaxed)),
+            account,
+        })
+    }
+
+    fn stop(self) -> Result<Vec<Tally>> {
+        self.stage.set(Phase::Stopping);
+        let joined = self.threads.into_iter().map(|thread| match thread.join() {
+            Ok(tally) => tally,
+            Err(_) => Err(anyhow!("a generator thread panicked")),
+        });
+        joined.collect()
+    }
+}
+
+/// Runs the plan to its end. Blocks for warm-up and duration.
+///
+/// # Errors
+/// If the plan is inconsistent, the target does not answer, or a limit of the process is too low.
+pub(crate) fn run(plan: &Plan, progress: &Progress) -> Result<Outcome> {
+    plan.check()?;
+    limits::require_descriptors("--connections", u64::from(plan.connections), DESCRIPTORS_BESIDE)?;
+    plan.target.probe()?;
+    let plan = Arc::new(plan.clone());
+    let crew = Crew::start(&plan)?;
+    progress.note("connecting");
+    crew.wait_open(plan.connections);
+    progress.note("warm-up");
+    crew.stage.set(Phase::Warming);
+    std::thread::sleep(plan.warmup);
+    progress.note("measuring");
+    crew.stage.set(Phase::Measuring);
+    let first = crew.snapshot(plan.server_pid)?;
+    progress.sleep(plan.duration);
+    let last = crew.snapshot(plan.server_pid)?;
+    let tallies = crew.stop()?;
+    let server = match (&first.account, &last.account) {
+        (Some(from), Some(to)) => Some(Use::between(from, to, last.normal + last.slow - first.normal - first.slow)),
+        _ => None,
+    };
+    let seconds = (last.at - first.at).as_secs_f64();
+    let requests = (last.normal - first.normal, last.slow - first.slow);
+    Ok(Outcome::new(&plan, seconds, requests, &tallies, server))
+}

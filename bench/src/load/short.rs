@@ -1,0 +1,164 @@
+//! Connections of one request: connect, send, receive, close, and the next one in its place.
+
+use super::link::Link;
+use super::payload::Payload;
+use super::tally::{Class, Fault, Phase, Scribe, Tally};
+use super::target::Sources;
+use super::{Close, Plan, Thread};
+use anyhow::{Context, Result};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use std::time::{Duration, Instant};
+
+/// How often places whose connection failed are tried again, and late ones are given up.
+const SWEEP_EVERY: Duration = Duration::from_millis(20);
+const STOP_PATIENCE: Duration = Duration::from_millis(500);
+const BUFFER_BYTES: usize = 64 * 1024;
+const EVENTS_PER_TURN: usize = 256;
+
+struct Short<'a> {
+    plan: &'a Plan,
+    close: Close,
+    poll: Poll,
+    links: Vec<Option<Link>>,
+    serial: u64,
+    sources: Sources,
+    payload: Payload,
+    scribe: Scribe,
+    buffer: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+/// Keeps this thread's share of the connections in flight until the run stops.
+pub(crate) fn run(thread: Thread, close: Close) -> Result<Tally> {
+    let plan = thread.plan.clone();
+    let (payload, _) = plan.payloads()?;
+    let mut short = Short {
+        close,
+        poll: Poll::new().context("epoll instance")?,
+        links: plan.classes_of(thread.index).iter().map(|_| None).collect(),
+        plan: &plan,
+        serial: u64::from(thread.index) << 40,
+        sources: thread.sources,
+        payload,
+        scribe: thread.scribe,
+        buffer: vec![0; BUFFER_BYTES],
+        scratch: Vec::new(),
+    };
+    short.drive()?;
+    Ok(short.scribe.tally)
+}
+
+impl Short<'_> {
+    fn drive(&mut self) -> Result<()> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        for index in 0..self.links.len() {
+            self.open(index);
+            self.scribe.opened();
+        }
+        let mut swept = Instant::now();
+        let mut stopping = None;
+        loop {
+            match self.poll.poll(&mut events, Some(SWEEP_EVERY)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).context("epoll_wait"),
+            }
+            if self.scribe.turn() == Phase::Stopping {
+                let since = *stopping.get_or_insert_with(Instant::now);
+                if since.elapsed() > STOP_PATIENCE || self.links.iter().all(Option::is_none) {
+                    return Ok(());
+                }
+            }
+            for event in &events {
+                let ended = event.is_read_closed() || event.is_error();
+                let index = event.token().0;
+                if self.on_event(index, event.is_readable() || ended, event.is_writable(), ended) && stopping.is_none()
+                {
+                    self.open(index);
+                }
+            }
+            if swept.elapsed() >= SWEEP_EVERY && stopping.is_none() {
+                swept = Instant::now();
+                self.sweep();
+            }
+        }
+    }
+
+    fn open(&mut self, index: usize) {
+        if let Err(fault) = self.try_open(index) {
+            self.scribe.fault(fault);
+        }
+    }
+
+    /// On loopback a connect is complete when it returns, so the request is sent at once and the
+    /// socket is watched for the answer only.
+    fn try_open(&mut self, index: usize) -> Result<(), Fault> {
+        let begun = self.scribe.now_ns();
+        let source = self.sources.advance();
+        let socket = self.plan.target.connect(source).map_err(|error| Fault::of_connect(&error))?;
+        self.serial += 1;
+        let mut link = Link::new(socket, Class::Normal, self.serial);
+        link.request(&mut self.payload, 1, begun, &mut self.scratch)?;
+        let interest = if link.has_leftover() { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let watched = self.poll.registry().register(&mut SourceFd(&link.raw_fd()), Token(index), interest);
+        watched.map_err(|_| Fault::Io)?;
+        self.links[index] = Some(link);
+        Ok(())
+    }
+
+    /// Whether the connection in this place has done its work and is closed.
+    fn on_event(&mut self, index: usize, readable: bool, writable: bool, ended: bool) -> bool {
+        let Some(mut link) = self.links[index].take() else { return false };
+        match self.serve(&mut link, readable, writable, ended) {
+            Ok(true) => {
+                if self.close == Close::Rst {
+                    // Cannot fail on a TCP socket; on a unix socket there is no RST to send.
+                    let _ = link.socket().set_linger(Some(Duration::ZERO));
+                }
+                true
+            }
+            Ok(false) => {
+                self.links[index] = Some(link);
+                false
+            }
+            Err(fault) => {
+                self.scribe.fault(fault);
+                false
+            }
+        }
+    }
+
+    fn serve(&mut self, link: &mut Link, readable: bool, writable: bool, ended: bool) -> Result<bool, Fault> {
+        if writable {
+            link.flush()?;
+        }
+        if !readable {
+            return Ok(false);
+        }
+        let scribe = &mut self.scribe;
+        let answers = link.receive(&mut self.payload, &mut self.buffer, ended, |begun| {
+            scribe.answered(Class::Normal, scribe.now_ns().saturating_sub(begun));
+        });
+        match answers {
+            // The whole answer and then the server's end: that is a server of one request.
+            Err(Fault::Closed) if link.outstanding() == 0 => Ok(true),
+            other => other.map(|_| link.outstanding() == 0),
+        }
+    }
+
+    fn sweep(&mut self) {
+        let limit_ns = u64::try_from(self.plan.timeout.as_nanos()).unwrap_or(u64::MAX);
+        let now = self.scribe.now_ns();
+        for index in 0..self.links.len() {
+            let begun = self.links[index].as_ref().map(|link| link.oldest_ns().unwrap_or(now));
+            if begun.is_some_and(|begun| now.saturating_sub(begun) > limit_ns) {
+                self.scribe.fault(Fault::Timeout);
+                self.links[index] = None;
+            }
+            if self.links[index].is_none() {
+                self.open(index);
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `lf-bench`: drives echo servers over sockets and says what a request costs them.
+
+mod account;
+mod cli;
+mod compare;
+mod figures;
+mod flood;
+mod limits;
+mod load;
+mod machine;
+mod pin;
+mod progress;
+mod reference;
+mod report;
+mod servers;
+mod stats;
+mod table;
+mod tour;
+
+use anyhow::Result;
+use clap::Parser;
+use cli::{Cli, Command, FloodArgs, LoadArgs, ServeArgs, TourArgs};
+use load::{Mode, Outcome};
+use progress::Progress;
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("lf-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Some(Command::Long(load)) => measure(&load, Mode::Long),
+        Some(Command::Short { load, short }) => measure(&load, Mode::Short(short.close)),
+        Some(Command::Mixed { load, mixed }) => measure(&load, mixed.mode()),
+        Some(Command::Rate { load, rate }) => measure(&load, cli::rate_mode(rate)?),
+        Some(Command::Serve(args)) => serve(&args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Compare(args)) if args.figures => {
+            figures::run(&args, cli.lf_echo.as_deref()).map(|_| ExitCode::SUCCESS)
+        }
+        Some(Command::Compare(args)) => {
+            let all = compare::run(&args, cli.lf_echo.as_deref())?;
+            Ok(verdict(all.iter().flat_map(|series| &series.rounds)))
+        }
+        Some(Command::Flood(args)) => run_flood(&args),
+        Some(Command::Tour(args)) => visit(&args, cli.lf_echo.as_deref()),
+        None => visit(&TourArgs::default(), cli.lf_echo.as_deref()),
+    }
+}
+
+/// One run against a server that is there already.
+fn measure(args: &LoadArgs, mode: Mode) -> Result<ExitCode> {
+    let plan = args.shape.plan(args.target.clone(), mode, args.server_pid);
+    let progress = Progress::new(Progress::steps_of(plan.duration), args.output.quiet);
+    let outcome = load::run(&plan, &progress)?;
+    drop(progress);
+    if args.output.json {
+        println!("{}", serde_json::to_string_pretty(&outcome)?);
+    } else {
+        println!("{}", table::of_outcome(&outcome));
+    }
+    Ok(verdict([&outcome]))
+}
+
+/// Failure if a single answer was not what had been sent.
+fn verdict<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> ExitCode {
+    let mismatches: u64 = outcomes.into_iter().map(|outcome| outcome.errors.mismatch).sum();
+    if mismatches == 0 {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("lf-bench: {mismatches} answers were not what had been sent");
+    ExitCode::FAILURE
+}
+
+fn visit(args: &TourArgs, lf_echo: Option<&Path>) -> Result<ExitCode> {
+    let findings = tour::run(args, lf_echo)?;
+    Ok(verdict(findings.stops.iter().flat_map(|stop| &stop.series).flat_map(|series| &series.rounds)))
+}
+
+fn run_flood(args: &FloodArgs) -> Result<ExitCode> {
+    let progress = Progress::new(u64::from(args.connections), args.output.quiet);
+    let outcome = flood::run(args, &progress)?;
+    drop(progress);
+    if args.output.json {
+        println!("{}", serde_json::to_string_pretty(&outcome)?);
+    } else {
+        println!("{}", table::of_flood(&outcome, args.server_pid.is_some()));
+    }
+    Ok(if outcome.errors.mismatch == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn serve(args: &ServeArgs) -> Result<()> {
+    if args.die_with_parent {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    }
+    reference::serve(args.shape, args.listen, args.threads)
+}

@@ -1,0 +1,164 @@
+//! A connection, as its owner sees it.
+
+mod output;
+mod table;
+
+pub(crate) use output::Queue;
+pub(crate) use table::{Slot, Table};
+
+use crate::peer::Peer;
+use crate::stats::CloseReason;
+use crate::sys::epoll::Mask;
+use crate::timer::NEVER_MS;
+use std::any::Any;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// How far a connection's life has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Accepted; the handler has not heard of it.
+    #[default]
+    Fresh,
+    /// Frames go in and out.
+    Open,
+    /// No frame is taken any more; what is queued still goes out.
+    Closing(CloseReason),
+    /// Our side is finished; what the peer still sends is thrown away, so that it can read our last words.
+    Lingering(CloseReason),
+}
+
+/// What the deadline for reading stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Awaiting {
+    #[default]
+    FirstByte,
+    FrameEnd,
+    NextFrame,
+    Linger,
+}
+
+/// Deadlines of a connection, in milliseconds of the server's clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadlines {
+    pub(crate) read_ms: u64,
+    pub(crate) write_ms: u64,
+    pub(crate) user_ms: u64,
+    /// When the group's wheel next looks at this connection.
+    pub(crate) wheel_ms: u64,
+}
+
+impl Deadlines {
+    const NONE: Self = Self { read_ms: NEVER_MS, write_ms: NEVER_MS, user_ms: NEVER_MS, wheel_ms: NEVER_MS };
+
+    pub(crate) fn first_ms(&self) -> u64 {
+        self.read_ms.min(self.write_ms).min(self.user_ms)
+    }
+}
+
+/// All that belongs to one connection. Idle, it owns no buffer.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    fd: Option<OwnedFd>,
+    pub(crate) peer: Peer,
+    pub(crate) service: u16,
+    pub(crate) group: u16,
+    pub(crate) phase: Phase,
+    pub(crate) awaiting: Awaiting,
+    /// What epoll was last asked for and has not told yet; `NONE` once a one-shot event was taken.
+    pub(crate) armed: Mask,
+    /// The peer has finished: a read answered 0.
+    pub(crate) eof: bool,
+    /// epoll said that the peer has finished; asking again would only be told again.
+    pub(crate) peer_finished: bool,
+    /// Not read because too much is queued.
+    pub(crate) paused: bool,
+    /// `input` may hold whole frames.
+    pub(crate) frames_left: bool,
+    /// There may be bytes in the socket that no event will tell of (edge trigger).
+    pub(crate) unread: bool,
+    /// Messages were left in the outbox because too much is queued.
+    pub(crate) mail: bool,
+    /// The last turn was so long that the group had to do without its worker.
+    pub(crate) slow: bool,
+    /// Close once everything is out.
+    pub(crate) draining: bool,
+    /// Bytes at the front of `input` that the codec has looked at.
+    pub(crate) examined: u32,
+    /// Bytes of input without which the codec cannot go on.
+    pub(crate) needed: u32,
+    /// What was read of an unfinished frame.
+    pub(crate) input: Vec<u8>,
+    /// What the peer has not taken yet.
+    pub(crate) queue: Option<Box<Queue>>,
+    /// The codec's and the handler's state.
+    pub(crate) state: Option<Box<dyn Any + Send>>,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) accepted_ms: u64,
+}
+
+impl Conn {
+    pub(crate) const VACANT: Self = Self {
+        fd: None,
+        peer: Peer::NONE,
+        service: 0,
+        group: 0,
+        phase: Phase::Fresh,
+        awaiting: Awaiting::FirstByte,
+        armed: Mask::NONE,
+        eof: false,
+        peer_finished: false,
+        paused: false,
+        frames_left: false,
+        unread: false,
+        mail: false,
+        slow: false,
+        draining: false,
+        examined: 0,
+        needed: 0,
+        input: Vec::new(),
+        queue: None,
+        state: None,
+        deadlines: Deadlines::NONE,
+        accepted_ms: 0,
+    };
+
+    pub(crate) fn new(fd: OwnedFd, peer: Peer, service: u16, group: u16, now_ms: u64) -> Self {
+        Self { fd: Some(fd), peer, service, group, accepted_ms: now_ms, ..Self::VACANT }
+    }
+
+    /// The descriptor; only an occupied slot is asked for it.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().map(AsFd::as_fd)
+    }
+
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.len())
+    }
+
+    /// Whether bytes from the peer are wanted now.
+    pub(crate) fn wants_read(&self) -> bool {
+        match self.phase {
+            Phase::Fresh | Phase::Open => !self.eof && !self.paused,
+            Phase::Lingering(_) => !self.eof,
+            Phase::Closing(_) => false,
+        }
+    }
+
+    /// What epoll has to be asked for, apart from the trigger.
+    pub(crate) fn interest(&self) -> Mask {
+        let mut mask = Mask::NONE;
+        if self.wants_read() {
+            mask = mask.and(Mask::READ);
+        }
+        if self.queue.is_some() {
+            mask = mask.and(Mask::WRITE);
+        }
+        // Asked for each time: a one-shot MOD brings back errors and hang-ups by itself, but not this.
+        if !self.peer_finished && !self.eof { mask.and(Mask::PEER_CLOSED) } else { mask }
+    }
+
+    /// Nothing came in part, nothing waits to go out.
+    pub(crate) fn is_between_frames(&self) -> bool {
+        self.input.is_empty() && self.queue.is_none()
+    }
+}

@@ -1,0 +1,178 @@
+//! Around a turn: arm before release, and go round again while others left notes.
+
+use crate::config::{Rebalance, Trigger};
+use crate::conn::{Conn, Slot};
+use crate::group::Group;
+use crate::handler::Closed;
+use crate::shared::Shared;
+use crate::stats::{CloseReason, Count};
+use crate::sys::claim::{Claimed, Notes, Owned};
+use crate::sys::epoll::Mask;
+use crate::timer::NEVER_MS;
+use crate::token::Token;
+use crate::turn::{Ready, Stage, Verdict};
+use crate::work::Work;
+use std::io;
+use std::sync::atomic::Ordering;
+
+/// What a note asks for is not said more exactly than this.
+const ANY_IO: Mask = Mask::READ.and(Mask::WRITE);
+
+/// The turn that notes ask for.
+pub(crate) fn ready_of(notes: Notes) -> Ready {
+    Ready { mask: if notes.has(Notes::IO) { ANY_IO } else { Mask::NONE }, notes }
+}
+
+/// Claims a connection for `ready` and serves it, or leaves the note to who owns it. Answers whether it was served.
+pub(crate) fn claim_and_drive(token: Token, ready: Ready, work: &mut Work, buffer: Option<&mut [u8]>) -> bool {
+    let server = std::sync::Arc::clone(&work.server);
+    let note = if ready.mask == Mask::NONE { ready.notes } else { ready.notes | Notes::IO };
+    match server.table.claim(token, note) {
+        (Some(slot), Claimed::Owned(owned)) => {
+            drive(&server, slot, owned, token, ready, work, buffer);
+            true
+        }
+        (_, Claimed::Noted) => {
+            work.sheet.add(Count::Notes, 1);
+            false
+        }
+        (_, Claimed::Owned(_) | Claimed::Stale) => {
+            if ready.mask != Mask::NONE {
+                work.sheet.add(Count::StaleEvents, 1);
+            }
+            false
+        }
+    }
+}
+
+/// Serves turns of an owned connection until it can be let go.
+pub(crate) fn drive(
+    server: &Shared,
+    slot: &Slot,
+    mut owned: Owned<'_, Conn>,
+    token: Token,
+    mut ready: Ready,
+    work: &mut Work,
+    mut buffer: Option<&mut [u8]>,
+) {
+    loop {
+        let conn = &mut *owned;
+        if ready.mask != Mask::NONE {
+            conn.armed = Mask::NONE;
+        }
+        if conn.slow {
+            work.hand_over(Count::LearnedHandOvers);
+        }
+        work.sheet.add(Count::Turns, 1);
+        let service = &server.services[usize::from(conn.service)];
+        let stage = Stage { token, conn, outbox: &slot.outbox, work };
+        let verdict = service.serve(stage, ready, buffer.as_deref_mut());
+        let again = match verdict {
+            Verdict::Close(why) => return close(server, slot, owned, token, why, work),
+            Verdict::Again => true,
+            Verdict::Keep => false,
+        };
+        if let Err(error) = rearm(server, &mut owned, token, again, work) {
+            tracing::warn!(%token, %error, "cannot re-arm the connection; it is closed");
+            return close(server, slot, owned, token, CloseReason::System, work);
+        }
+        let group = usize::from(owned.group);
+        match owned.release() {
+            // From here on somebody else may own it.
+            Ok(()) => {
+                return if again {
+                    requeue(&server.groups[group], token, work)
+                };
+            }
+            Err((still_ours, notes)) => {
+                owned = still_ours;
+                ready = ready_of(if again { notes | Notes::RESUME } else { notes });
+            }
+        }
+    }
+}
+
+fn requeue(group: &Group, token: Token, work: &Work) {
+    work.sheet.add(Count::Requeues, 1);
+    group.queue_turn(token, Notes::RESUME);
+    // The leader looks at the queue before it waits; everybody else has to ring.
+    let at_home = work.home == Some(group.index);
+    if !(at_home && (work.lead.is_some() || work.server.is_kernel_promoted())) {
+        group.wake();
+    }
+}
+
+/// Asks epoll for what the connection wants now, and the wheel for its next deadline.
+fn rearm(server: &Shared, conn: &mut Conn, token: Token, again: bool, work: &Work) -> io::Result<()> {
+    if server.config.rebalance != Rebalance::Off && work.home.is_some() {
+        migrate(server, conn, token, work)?;
+    }
+    let due_ms = conn.deadlines.first_ms();
+    if due_ms < conn.deadlines.wheel_ms {
+        conn.deadlines.wheel_ms = due_ms;
+        server.groups[usize::from(conn.group)].schedule(due_ms, token);
+    }
+    // Who is queued again is armed after that turn.
+    if again || server.config.trigger == Trigger::Edge {
+        return Ok(());
+    }
+    let wanted = conn.interest().and(Mask::ONESHOT);
+    if conn.armed == wanted {
+        return Ok(());
+    }
+    conn.armed = wanted;
+    work.sheet.add(Count::Rearms, 1);
+    let group = &server.groups[usize::from(conn.group)];
+    conn.fd().map_or(Ok(()), |fd| group.epoll.modify(fd, wanted, token.to_bits()))
+}
+
+/// Puts a connection into another group if its own has been asked to shed some.
+fn migrate(server: &Shared, conn: &mut Conn, token: Token, work: &Work) -> io::Result<()> {
+    let from = &server.groups[usize::from(conn.group)];
+    let Some(target) = from.take_shed() else { return Ok(()) };
+    let (Some(to), Ok(target)) = (server.groups.get(target), u16::try_from(target)) else { return Ok(()) };
+    let Some(fd) = conn.fd() else { return Ok(()) };
+    let mask = registration(server.config.trigger, conn.interest());
+    from.epoll.delete(fd)?;
+    to.epoll.add(fd, mask, token.to_bits())?;
+    conn.armed = mask;
+    conn.group = target;
+    // The old wheel's entry will find nothing due.
+    conn.deadlines.wheel_ms = NEVER_MS;
+    from.connections.fetch_sub(1, Ordering::Relaxed);
+    to.connections.fetch_add(1, Ordering::Relaxed);
+    work.sheet.add(Count::Migrations, 1);
+    Ok(())
+}
+
+/// What a new member of an epoll set asks for.
+pub(crate) const fn registration(trigger: Trigger, interest: Mask) -> Mask {
+    match trigger {
+        Trigger::OneShot => interest.and(Mask::ONESHOT),
+        Trigger::Edge => Mask::READ.and(Mask::WRITE).and(Mask::PEER_CLOSED).and(Mask::EDGE),
+    }
+}
+
+/// Ends a connection's life. Only its owner can.
+pub(crate) fn close(
+    server: &Shared,
+    slot: &Slot,
+    mut owned: Owned<'_, Conn>,
+    token: Token,
+    why: CloseReason,
+    work: &mut Work,
+) {
+    let mut conn = std::mem::replace(&mut *owned, Conn::VACANT);
+    work.out.clear();
+    let closed = Closed { token, peer: conn.peer, why };
+    server.services[usize::from(conn.service)].closed(&mut conn, &closed);
+    let dropped = conn.queued_bytes() + slot.outbox.turn_over(token.generation().wrapping_add(1)) as usize;
+    server.forget_queued(dropped);
+    work.sheet.closed(why);
+    server.groups[usize::from(conn.group)].connections.fetch_sub(1, Ordering::Relaxed);
+    server.admission.leave(conn.peer);
+    // Closing the only descriptor takes it out of the epoll set; an event that is under way is stale by its generation.
+    drop(conn);
+    server.table.vacate(token, owned);
+    server.left();
+}

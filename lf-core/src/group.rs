@@ -1,0 +1,189 @@
+//! A group: one epoll set, and what its workers share.
+
+use crate::batch::Batch;
+use crate::baton::Baton;
+use crate::config::{Config, Promotion};
+use crate::error::Error;
+use crate::sys::claim::Notes;
+use crate::sys::epoll::{Epoll, Mask};
+use crate::sys::eventfd::EventFd;
+use crate::timer::Timers;
+use crate::token::Token;
+use crossbeam_utils::CachePadded;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// Connections that want a turn which no event would bring: what was left undone, and deadlines.
+#[derive(Debug, Default)]
+pub(crate) struct ReadyQueue {
+    len: AtomicUsize,
+    waiting: Mutex<VecDeque<(Token, Notes)>>,
+}
+
+impl ReadyQueue {
+    fn extend(&self, entries: impl IntoIterator<Item = (Token, Notes)>) {
+        let mut waiting = self.waiting.lock();
+        waiting.extend(entries);
+        self.len.store(waiting.len(), Ordering::Release);
+    }
+
+    fn pop(&self) -> Option<(Token, Notes)> {
+        if self.len() == 0 {
+            return None;
+        }
+        let mut waiting = self.waiting.lock();
+        let entry = waiting.pop_front();
+        self.len.store(waiting.len(), Ordering::Release);
+        entry
+    }
+
+    fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) index: usize,
+    pub(crate) epoll: Epoll,
+    wake: EventFd,
+    pub(crate) baton: CachePadded<Baton>,
+    /// A batch slot for each worker that may ever be.
+    pub(crate) batches: Box<[Batch]>,
+    /// Events that leaders have done; the monitor looks whether it moves.
+    progress: CachePadded<AtomicU64>,
+    pub(crate) timers: Timers,
+    ready: ReadyQueue,
+    /// Connections that are here.
+    pub(crate) connections: CachePadded<AtomicUsize>,
+    /// Connections to give away, and to whom: `count << 16 | group`.
+    shed: AtomicU64,
+    /// Workers that were started.
+    pub(crate) workers: AtomicUsize,
+}
+
+const SHED_BITS: u32 = 16;
+
+impl Group {
+    pub(crate) fn new(index: usize, config: &Config) -> Result<Self, Error> {
+        let epoll = Epoll::new().map_err(Error::system("create an epoll set"))?;
+        let wake = EventFd::new().map_err(Error::system("create a wake-up descriptor"))?;
+        // Level-triggered and not one-shot: at shutdown every waiter has to hear it.
+        epoll.add(wake.as_fd(), Mask::READ, Token::WAKE).map_err(Error::system("register a wake-up descriptor"))?;
+        let batch_events = batch_events(config);
+        Ok(Self {
+            index,
+            epoll,
+            wake,
+            baton: CachePadded::new(Baton::new(config.workers_max)),
+            batches: (0..config.workers_max).map(|_| Batch::new(batch_events)).collect(),
+            progress: CachePadded::new(AtomicU64::new(0)),
+            timers: Timers::new(),
+            ready: ReadyQueue::default(),
+            connections: CachePadded::new(AtomicUsize::new(0)),
+            shed: AtomicU64::new(0),
+            workers: AtomicUsize::new(0),
+        })
+    }
+
+    /// Wakes who waits for events.
+    pub(crate) fn wake(&self) {
+        self.wake.notify();
+    }
+
+    pub(crate) fn clear_wake(&self) {
+        self.wake.clear();
+    }
+
+    /// Queues a turn. Whoever is not about to look at the queue itself has to [`wake`](Self::wake) the leader after it.
+    pub(crate) fn queue_turn(&self, token: Token, notes: Notes) {
+        self.ready.extend([(token, notes)]);
+    }
+
+    /// Queues turns for the deadlines that have passed. In the queue another worker can take them over.
+    pub(crate) fn queue_due(&self, now_ms: u64) {
+        let due = self.timers.expire(now_ms);
+        if !due.is_empty() {
+            self.ready.extend(due.into_iter().map(|token| (token, Notes::TIMER)));
+        }
+    }
+
+    pub(crate) fn queued_turn(&self) -> Option<(Token, Notes)> {
+        self.ready.pop()
+    }
+
+    pub(crate) fn queued_turns(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Adds a deadline, waking the leader if it would sleep past it.
+    pub(crate) fn schedule(&self, due_ms: u64, token: Token) {
+        if self.timers.insert(due_ms, token) {
+            self.wake();
+        }
+    }
+
+    /// One event is done. Only the leader says so: one writer needs no locked instruction.
+    pub(crate) fn progressed(&self) {
+        self.progress.store(self.progress.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
+    }
+
+    /// Asks the owners of `count` connections to move them to group `to`.
+    pub(crate) fn ask_to_shed(&self, count: usize, to: usize) {
+        self.shed.store(((count as u64) << SHED_BITS) | to as u64, Ordering::Relaxed);
+    }
+
+    /// Where to move a connection whose turn ends now; mostly nowhere.
+    #[allow(clippy::cast_possible_truncation, reason = "sixteen bits")]
+    pub(crate) fn take_shed(&self) -> Option<usize> {
+        let shed = self.shed.load(Ordering::Relaxed);
+        if shed >> SHED_BITS == 0 {
+            return None;
+        }
+        let less = shed - (1 << SHED_BITS);
+        self.shed.compare_exchange(shed, less, Ordering::Relaxed, Ordering::Relaxed).ok()?;
+        Some((shed & ((1 << SHED_BITS) - 1)) as usize)
+    }
+
+    /// A seat for one more worker; `None` when the group has all that it may have.
+    pub(crate) fn take_seat(&self) -> Option<usize> {
+        self.workers
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+                (taken < self.batches.len()).then_some(taken + 1)
+            })
+            .ok()
+    }
+}
+
+/// Events of one wait: where nobody takes over what a blocked worker holds, it may hold one.
+pub(crate) fn batch_events(config: &Config) -> usize {
+    match config.promotion {
+        Promotion::Adaptive => config.batch_events,
+        Promotion::Kernel => 1,
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shedding_stops_after_as_many_as_were_asked_for() {
+        let group = Group::new(0, &Config::default()).unwrap();
+        assert_eq!(group.take_shed(), None);
+        group.ask_to_shed(2, 7);
+        assert_eq!([group.take_shed(), group.take_shed(), group.take_shed()], [Some(7), Some(7), None]);
+    }
+
+    #[test]
+    fn seats_run_out_at_the_maximum() {
+        let group = Group::new(0, &Config { workers: 1, workers_max: 2, ..Config::default() }).unwrap();
+        assert_eq!([group.take_seat(), group.take_seat(), group.take_seat()], [Some(0), Some(1), None]);
+    }
+}

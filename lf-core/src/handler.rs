@@ -1,0 +1,193 @@
+//! What a server does with frames: the trait that programs implement, and what they are given to work with.
+
+use crate::codec::{Codec, FrameError};
+use crate::conn::{Conn, Phase};
+use crate::outbox::Message;
+use crate::peer::Peer;
+use crate::remote::Remote;
+use crate::stats::{CloseReason, Count};
+use crate::token::Token;
+use crate::work::Work;
+use std::time::Duration;
+
+/// What a handler's method answers. An error closes the connection with [`CloseReason::HandlerError`] and is logged;
+/// what was sent before it still goes out.
+pub type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// Which deadline of a connection passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timeout {
+    /// [`Timeouts::first_byte`](crate::Timeouts::first_byte); the connection is closed after the call.
+    FirstByte,
+    /// [`Timeouts::frame`](crate::Timeouts::frame); the connection is closed after the call.
+    Frame,
+    /// [`Timeouts::idle`](crate::Timeouts::idle); the connection is closed after the call.
+    Idle,
+    /// [`Timeouts::write_stall`](crate::Timeouts::write_stall); the connection is closed after the call.
+    WriteStall,
+    /// The one that [`Context::set_timer`] set; the connection goes on.
+    User,
+}
+
+/// A connection that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Closed {
+    /// Its name, which nothing answers to any more.
+    pub token: Token,
+    /// Who it was.
+    pub peer: Peer,
+    /// Why it ended.
+    pub why: CloseReason,
+}
+
+/// The business logic of a listener. One value serves all its connections, from all workers at once; the calls for one
+/// connection come one at a time, in order.
+///
+/// A method may block. If it knows beforehand, [`Context::blocking`] says so and the group loses no time; if not, the
+/// monitor notices within a tick or two and promotes another worker.
+pub trait Handler<C: Codec>: Send + Sync + 'static {
+    /// What is remembered of a connection; `()` costs no memory.
+    type State: Send + 'static;
+
+    /// The state of a new connection, made when its first event is served.
+    fn open(&self, peer: &Peer) -> Self::State;
+
+    /// Whether [`opened`](Self::opened) has to be called at once, because the server speaks first. It costs an event
+    /// for each connection.
+    fn greets(&self) -> bool {
+        false
+    }
+
+    /// The connection is there: called once, before all others; at the latest when its first bytes come.
+    ///
+    /// # Errors
+    /// Closes the connection.
+    fn opened(&self, cx: &mut Context<'_, C, Self::State>) -> Outcome {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// A frame came. What is sent for all frames of a turn goes out with one system call.
+    ///
+    /// # Errors
+    /// Closes the connection.
+    fn frame(&self, cx: &mut Context<'_, C, Self::State>, frame: C::Frame<'_>) -> Outcome;
+
+    /// A message came from [`Remote::send`], on whichever thread owns the connection then, which may be the
+    /// sender's. Unless overridden, its bytes are sent as they are.
+    ///
+    /// # Errors
+    /// Closes the connection.
+    fn message(&self, cx: &mut Context<'_, C, Self::State>, message: &Message) -> Outcome {
+        cx.send_shared(message);
+        Ok(())
+    }
+
+    /// A deadline passed.
+    ///
+    /// # Errors
+    /// Closes the connection.
+    fn timeout(&self, cx: &mut Context<'_, C, Self::State>, which: Timeout) -> Outcome {
+        let _ = (cx, which);
+        Ok(())
+    }
+
+    /// The connection has ended: called once, after all others, if `open` was called.
+    fn closed(&self, state: &mut Self::State, closed: &Closed) {
+        let _ = (state, closed);
+    }
+}
+
+/// What a handler works with during one call.
+pub struct Context<'a, C: Codec, S> {
+    pub(crate) codec: &'a C,
+    /// What is remembered of this connection.
+    pub state: &'a mut S,
+    pub(crate) token: Token,
+    pub(crate) conn: &'a mut Conn,
+    pub(crate) work: &'a mut Work,
+}
+
+impl<C: Codec, S> Context<'_, C, S> {
+    /// The connection's name, for [`Remote`].
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.token
+    }
+
+    /// The other end.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.conn.peer
+    }
+
+    /// Sends a frame, at the end of the turn or when enough has come together. Does not block.
+    ///
+    /// # Errors
+    /// If the codec cannot write the frame; nothing of it is sent.
+    pub fn send(&mut self, frame: C::Frame<'_>) -> Result<(), FrameError> {
+        self.codec.encode(frame, &mut self.work.out)?;
+        self.work.sheet.add(Count::FramesSent, 1);
+        Ok(())
+    }
+
+    /// Sends bytes as they are, past the codec. Does not block.
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.work.out.extend_from_slice(bytes);
+    }
+
+    /// Sends bytes as they are; what the peer does not take at once is shared, not copied. Does not block.
+    pub fn send_shared(&mut self, message: &Message) {
+        self.work.send_shared(self.conn, message);
+    }
+
+    /// Encodes a frame without sending it, for [`Remote::send`].
+    ///
+    /// # Errors
+    /// If the codec cannot write the frame.
+    pub fn encode(&self, frame: C::Frame<'_>) -> Result<Message, FrameError> {
+        let mut bytes = Vec::new();
+        self.codec.encode(frame, &mut bytes)?;
+        Ok(bytes.into())
+    }
+
+    /// Closes the connection once what was sent is out. No further frame is taken.
+    pub fn close(&mut self) {
+        if matches!(self.conn.phase, Phase::Fresh | Phase::Open) {
+            self.conn.phase = Phase::Closing(CloseReason::Handler);
+        }
+    }
+
+    /// Runs something that may block this thread, after another worker has taken over the group's events.
+    pub fn blocking<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        // What was answered before must not wait for what blocks.
+        self.work.flush(self.conn);
+        self.work.hand_over(Count::HandOvers);
+        f()
+    }
+
+    /// Calls [`Handler::timeout`] with [`Timeout::User`] after `after` (to the millisecond, never early). A
+    /// connection has one such timer: setting it again moves it.
+    pub fn set_timer(&mut self, after: Duration) {
+        let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX / 2);
+        // The clock was read at the start of the batch: one more millisecond makes it never early.
+        self.conn.deadlines.user_ms = self.work.server.now_ms().saturating_add(after_ms).saturating_add(1);
+    }
+
+    /// Forgets the timer.
+    pub fn cancel_timer(&mut self) {
+        self.conn.deadlines.user_ms = crate::timer::NEVER_MS;
+    }
+
+    /// Bytes that the peer has not taken yet.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.conn.queued_bytes() + self.work.out.len()
+    }
+
+    /// A handle that reaches connections of this server from any thread.
+    #[must_use]
+    pub fn remote(&self) -> Remote {
+        Remote::new(&self.work.server)
+    }
+}

@@ -1,0 +1,54 @@
+//! A leader-follower network server framework for Linux.
+//!
+//! A dedicated acceptor thread deals connected sockets into groups. Each group is one epoll set and the workers that
+//! share it. One worker leads: it waits for events and runs the handlers itself. When a handler blocks, another
+//! worker is promoted, so that the others' connections do not wait.
+//!
+//! ```no_run
+#![doc = include_str!("../examples/hello.rs")]
+//! ```
+//!
+//! The way of a byte, in the order in which the files are best read: `acceptor`, `dealer`, `group`, `worker`, `drive`,
+//! `turn`, `codec`, `handler`, `conn`.
+
+mod acceptor;
+mod admin;
+mod admission;
+mod batch;
+mod baton;
+pub mod codec;
+mod config;
+mod conn;
+mod dealer;
+mod drive;
+mod error;
+mod group;
+mod handler;
+mod listener;
+mod monitor;
+mod outbox;
+mod peer;
+mod remote;
+mod server;
+mod shared;
+mod signals;
+mod stats;
+mod sync;
+mod sys;
+mod timer;
+mod token;
+mod turn;
+mod work;
+mod worker;
+
+pub use config::{Deal, OutputLimits, Promotion, Rebalance, Timeouts, Trigger};
+pub use error::{Error, SendError};
+pub use handler::{Closed, Context, Handler, Outcome, Timeout};
+pub use listener::{Address, ListenOptions};
+pub use peer::Peer;
+pub use remote::{Delivery, Remote};
+pub use server::{Builder, Ended, Running, Server};
+pub use stats::{CloseReason, Count, Refusal, Snapshot};
+#[cfg(feature = "faults")]
+pub use sys::fault;
+pub use token::Token;

@@ -1,0 +1,173 @@
+//! Reaching a connection from any thread.
+
+use crate::conn::{Conn, Slot};
+use crate::drive;
+use crate::error::SendError;
+use crate::outbox::{Message, Rejected};
+use crate::shared::Shared;
+use crate::stats::Count;
+use crate::sys::claim::{Claimed, Notes, Owned};
+use crate::sys::epoll::Mask;
+use crate::token::Token;
+use crate::turn::Ready;
+use crate::work::{Work, signed};
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+/// Sends inside sends that one thread nests; deeper ones are left to the receiver's group.
+const NESTING_MAX: u32 = 4;
+
+thread_local! {
+    static NESTING: Cell<u32> = const { Cell::new(0) };
+}
+
+/// How a message was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The sending thread has handed it to the connection itself.
+    Direct,
+    /// It waits for the thread that owns the connection at the moment.
+    Queued,
+}
+
+/// Sends to and closes connections of one server by their tokens. Cheap to clone; does not keep the server alive.
+#[derive(Clone)]
+pub struct Remote {
+    server: Weak<Shared>,
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remote").finish_non_exhaustive()
+    }
+}
+
+impl Remote {
+    pub(crate) fn new(server: &Arc<Shared>) -> Self {
+        Self { server: Arc::downgrade(server) }
+    }
+
+    /// Sends a message to a connection: [`Handler::message`](crate::Handler::message) gets it, on this thread if the
+    /// connection is idle, else on the thread that owns it. Messages of one thread to one connection stay in order.
+    /// Never waits for the peer.
+    ///
+    /// # Errors
+    /// If the connection is gone, or too much is queued for it or for all together.
+    pub fn send(&self, token: Token, message: impl Into<Message>) -> Result<Delivery, SendError> {
+        let server = self.server.upgrade().ok_or(SendError::Gone)?;
+        let mut work = sender(&server);
+        send(&server, &mut work, token, message.into())
+    }
+
+    /// Sends one message to many connections; answers how many took it.
+    pub fn broadcast(&self, tokens: impl IntoIterator<Item = Token>, message: &Message) -> usize {
+        let Some(server) = self.server.upgrade() else { return 0 };
+        let mut work = sender(&server);
+        tokens.into_iter().filter(|token| send(&server, &mut work, *token, Message::clone(message)).is_ok()).count()
+    }
+
+    /// Closes a connection at once, with [`CloseReason::Requested`](crate::CloseReason::Requested); after the turn that
+    /// it is in. `false` if it is gone.
+    pub fn close(&self, token: Token) -> bool {
+        self.server.upgrade().is_some_and(|server| server.close(token))
+    }
+}
+
+fn sender(server: &Arc<Shared>) -> Work {
+    Work::new(Arc::clone(server), Arc::clone(&server.stats.outside), None)
+}
+
+fn send(server: &Shared, work: &mut Work, token: Token, message: Message) -> Result<Delivery, SendError> {
+    let outcome = match server.table.slot(token.slot()) {
+        None => Err(SendError::Gone),
+        Some(slot) if NESTING.get() >= NESTING_MAX => leave(server, slot, token, message, work),
+        Some(slot) => match slot.claim.claim(token.generation(), Notes::NONE) {
+            Claimed::Stale => Err(SendError::Gone),
+            Claimed::Noted => leave(server, slot, token, message, work),
+            Claimed::Owned(owned) => deliver(server, slot, owned, token, message, work),
+        },
+    };
+    work.sheet.add(
+        match outcome {
+            Ok(Delivery::Direct) => Count::DirectSends,
+            Ok(Delivery::Queued) => Count::QueuedSends,
+            Err(_) => Count::RefusedSends,
+        },
+        1,
+    );
+    outcome
+}
+
+/// We own the connection: no queue, no wake-up; no re-arm unless something is left over.
+fn deliver(
+    server: &Shared,
+    slot: &Slot,
+    owned: Owned<'_, Conn>,
+    token: Token,
+    message: Message,
+    work: &mut Work,
+) -> Result<Delivery, SendError> {
+    // Behind what waits already, nothing may overtake.
+    let waits = owned.paused || owned.mail;
+    let (queued, notes) = if waits {
+        (put(server, slot, token, message), Notes::OUTBOX)
+    } else {
+        work.direct = Some(message);
+        (Ok(()), Notes::NONE)
+    };
+    work.read_clock();
+    NESTING.set(NESTING.get() + 1);
+    drive::drive(server, slot, owned, token, Ready { mask: Mask::NONE, notes }, work, None);
+    NESTING.set(NESTING.get() - 1);
+    work.direct = None;
+    queued.map(|()| if waits { Delivery::Queued } else { Delivery::Direct })
+}
+
+/// Somebody else owns the connection: the message waits in its outbox.
+fn leave(server: &Shared, slot: &Slot, token: Token, message: Message, work: &mut Work) -> Result<Delivery, SendError> {
+    put(server, slot, token, message)?;
+    if NESTING.get() >= NESTING_MAX {
+        if let Claimed::Owned(owned) = slot.claim.claim(token.generation(), Notes::OUTBOX) {
+            hand_to_group(server, owned, token, Notes::OUTBOX);
+        }
+        return Ok(Delivery::Queued);
+    }
+    // If the owner has let go meanwhile, the message is ours to deliver after all.
+    if let Claimed::Owned(owned) = slot.claim.claim(token.generation(), Notes::OUTBOX) {
+        work.read_clock();
+        NESTING.set(NESTING.get() + 1);
+        drive::drive(server, slot, owned, token, Ready { mask: Mask::NONE, notes: Notes::OUTBOX }, work, None);
+        NESTING.set(NESTING.get() - 1);
+    }
+    Ok(Delivery::Queued)
+}
+
+/// Lets go of a connection for its own group to serve.
+pub(crate) fn hand_to_group(server: &Shared, mut owned: Owned<'_, Conn>, token: Token, mut notes: Notes) {
+    let group = &server.groups[usize::from(owned.group)];
+    while let Err((again, more)) = owned.release() {
+        (owned, notes) = (again, notes | more);
+    }
+    group.queue_turn(token, notes);
+    group.wake();
+}
+
+fn put(server: &Shared, slot: &Slot, token: Token, message: Message) -> Result<(), SendError> {
+    let limits = &server.config.output;
+    let len = signed(message.len());
+    let total = server.stats.queued_bytes.fetch_add(len, Ordering::Relaxed) + len;
+    let bytes_max = u32::try_from(limits.max).unwrap_or(u32::MAX);
+    let put = if total > signed(limits.total_max) {
+        Err(SendError::ServerFull)
+    } else {
+        slot.outbox.push(token.generation(), message, bytes_max).map_err(|rejected| match rejected {
+            Rejected::Stale => SendError::Gone,
+            Rejected::Full => SendError::Full,
+        })
+    };
+    if put.is_err() {
+        server.stats.queued_bytes.fetch_sub(len, Ordering::Relaxed);
+    }
+    put
+}

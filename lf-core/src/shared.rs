@@ -1,0 +1,179 @@
+//! What all threads of a server share.
+
+use crate::admission::Admission;
+use crate::config::{Config, Promotion, Trigger};
+use crate::conn::Table;
+use crate::drive;
+use crate::group::Group;
+use crate::monitor::Bell;
+use crate::stats::{Count, Snapshot, Stats};
+use crate::sys::claim::Notes;
+use crate::sys::epoll::Mask;
+use crate::token::Token;
+use crate::turn::{Ready, Service};
+use crate::work::{Work, signed};
+use crate::worker;
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) table: Table,
+    pub(crate) groups: Box<[Group]>,
+    pub(crate) services: Box<[Box<dyn Service>]>,
+    pub(crate) stats: Stats,
+    pub(crate) admission: Admission,
+    /// Wakes the monitor.
+    pub(crate) bell: Bell,
+    pub(crate) tick_nanos: u64,
+    pub(crate) max_connections: usize,
+    pub(crate) started: Instant,
+    pub(crate) draining: AtomicBool,
+    pub(crate) stopping: AtomicBool,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Told when the last connection has left.
+    empty: Condvar,
+    empty_lock: Mutex<()>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: Config,
+        groups: Box<[Group]>,
+        services: Box<[Box<dyn Service>]>,
+        max_connections: usize,
+    ) -> Self {
+        Self {
+            table: Table::new(max_connections),
+            groups,
+            services,
+            stats: Stats::new(),
+            admission: Admission::new(config.max_per_address),
+            bell: Bell::new(),
+            tick_nanos: u64::try_from(config.tick.as_nanos()).unwrap_or(u64::MAX),
+            max_connections,
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            threads: Mutex::new(Vec::new()),
+            empty: Condvar::new(),
+            empty_lock: Mutex::new(()),
+            config,
+        }
+    }
+
+    /// Nanoseconds since the server was made.
+    pub(crate) fn now_nanos(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.now_nanos() / 1_000_000
+    }
+
+    pub(crate) fn is_edge(&self) -> bool {
+        self.config.trigger == Trigger::Edge
+    }
+
+    pub(crate) fn is_kernel_promoted(&self) -> bool {
+        self.config.promotion == Promotion::Kernel
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Bytes that were queued are out, or lost with their connection.
+    pub(crate) fn forget_queued(&self, bytes: usize) {
+        if bytes > 0 {
+            self.stats.queued_bytes.fetch_sub(signed(bytes), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.stats.snapshot(self.groups.iter().map(|group| group.connections.load(Ordering::Relaxed)).collect())
+    }
+
+    /// Starts one more thread of the server.
+    pub(crate) fn spawn(&self, name: String, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        let handle = std::thread::Builder::new().name(name).spawn(body)?;
+        self.threads.lock().push(handle);
+        Ok(())
+    }
+
+    /// Adds a worker to a group in which nobody is left to lead, if it may have one more.
+    pub(crate) fn reinforce(server: &Arc<Self>, group: usize) {
+        match worker::start(server, group) {
+            Ok(true) => server.stats.outside.add(Count::WorkersSpawned, 1),
+            Ok(false) => server.stats.outside.add(Count::Starvations, 1),
+            Err(error) => {
+                server.stats.outside.add(Count::Starvations, 1);
+                tracing::error!(group, %error, "cannot start another worker");
+            }
+        }
+    }
+
+    /// A connection has left.
+    pub(crate) fn left(&self) {
+        if self.stats.connections.fetch_sub(1, Ordering::AcqRel) == 1 && self.draining.load(Ordering::Relaxed) {
+            let _told = self.empty_lock.lock();
+            self.empty.notify_all();
+        }
+    }
+
+    /// Waits until nobody is connected; answers how many still are at the deadline.
+    pub(crate) fn wait_until_empty(&self, deadline: Instant, mut give_up: impl FnMut() -> bool) -> usize {
+        const LOOK: Duration = Duration::from_millis(20);
+        let mut lock = self.empty_lock.lock();
+        loop {
+            let left = self.stats.connections.load(Ordering::Acquire);
+            let now = Instant::now();
+            if left == 0 || now >= deadline || give_up() {
+                return left;
+            }
+            self.empty.wait_until(&mut lock, deadline.min(now + LOOK));
+        }
+    }
+
+    /// Leaves `notes` with every connection; who is idle is served right here.
+    pub(crate) fn tell_all(self: &Arc<Self>, notes: Notes) {
+        let mut work = Work::new(Arc::clone(self), Arc::clone(&self.stats.outside), None);
+        for token in self.table.tokens() {
+            drive::claim_and_drive(token, Ready { mask: Mask::NONE, notes }, &mut work, None);
+        }
+    }
+
+    /// Closes a connection from any thread; `false` if it is gone.
+    pub(crate) fn close(self: &Arc<Self>, token: Token) -> bool {
+        let mut work = Work::new(Arc::clone(self), Arc::clone(&self.stats.outside), None);
+        let there = self.table.slot(token.slot()).and_then(|slot| slot.claim.generation());
+        drive::claim_and_drive(token, Ready { mask: Mask::NONE, notes: Notes::CLOSE }, &mut work, None);
+        there == Some(token.generation())
+    }
+
+    /// Ends all threads, waiting until `deadline` for those that are busy. Answers how many were left behind.
+    pub(crate) fn stop(&self, deadline: Instant) -> usize {
+        self.stopping.store(true, Ordering::Release);
+        for group in &self.groups {
+            group.baton.stop();
+            group.wake();
+        }
+        self.bell.ring();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        let mut waiting: Vec<_> = threads.into_iter().collect();
+        while !waiting.is_empty() && Instant::now() < deadline {
+            let (done, busy): (Vec<_>, Vec<_>) = waiting.into_iter().partition(JoinHandle::is_finished);
+            for thread in done {
+                let _ = thread.join();
+            }
+            waiting = busy;
+            if !waiting.is_empty() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        waiting.len()
+    }
+}

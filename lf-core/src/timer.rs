@@ -1,0 +1,211 @@
+//! One wheel of deadlines per group, driven by the leader's `epoll_wait` timeout.
+//!
+//! Deadlines that move later (idle, after every frame) do not touch the wheel: the entry fires at its old time, and
+//! whoever owns the connection then puts it back.
+
+use crate::token::Token;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// No deadline, and further away than any.
+pub(crate) const NEVER_MS: u64 = u64::MAX;
+
+const BITS_PER_LEVEL: u32 = 6;
+const SLOTS: usize = 1 << BITS_PER_LEVEL;
+/// 64^6 ms are two years.
+const LEVELS: usize = 6;
+const SPAN_MS: u64 = 1 << (BITS_PER_LEVEL * 6);
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    due_ms: u64,
+    token: Token,
+}
+
+#[derive(Debug)]
+struct Level {
+    /// A bit for each slot that holds entries.
+    occupied: u64,
+    slots: [Vec<Entry>; SLOTS],
+}
+
+/// A hierarchical timing wheel (Varghese and Lauck, 1987) of one-millisecond ticks.
+#[derive(Debug)]
+struct Wheel {
+    /// All that was due at or before this has been handed out.
+    now_ms: u64,
+    levels: [Level; LEVELS],
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "six bits")]
+const fn slot_of(due_ms: u64, level: usize) -> usize {
+    ((due_ms >> (level as u32 * BITS_PER_LEVEL)) & (SLOTS as u64 - 1)) as usize
+}
+
+impl Wheel {
+    fn new() -> Self {
+        let level = || Level { occupied: 0, slots: std::array::from_fn(|_| Vec::new()) };
+        Self { now_ms: 0, levels: std::array::from_fn(|_| level()) }
+    }
+
+    fn insert(&mut self, due_ms: u64, token: Token) {
+        // What is overdue fires at the next tick; what is too far away comes round once more.
+        let due_ms = due_ms.clamp(self.now_ms + 1, self.now_ms + SPAN_MS - 1);
+        let differing = (self.now_ms ^ due_ms) | (SLOTS as u64 - 1);
+        let level = (((u64::BITS - 1 - differing.leading_zeros()) / BITS_PER_LEVEL) as usize).min(LEVELS - 1);
+        let slot = slot_of(due_ms, level);
+        self.levels[level].occupied |= 1 << slot;
+        self.levels[level].slots[slot].push(Entry { due_ms, token });
+    }
+
+    /// The first slot that holds something: when it begins, its level and its place there.
+    fn first(&self) -> Option<(u64, usize, usize)> {
+        self.levels.iter().enumerate().find_map(|(level, of)| {
+            if of.occupied == 0 {
+                return None;
+            }
+            let shift = u32::try_from(level).unwrap_or(0) * BITS_PER_LEVEL;
+            let here = slot_of(self.now_ms, level);
+            let ahead = of.occupied.rotate_right(u32::try_from(here).unwrap_or(0)).trailing_zeros() as usize;
+            let slot = (here + ahead) % SLOTS;
+            let span = 1u64 << (shift + BITS_PER_LEVEL);
+            let mut begins_ms = (self.now_ms & !(span - 1)) + ((slot as u64) << shift);
+            if slot < here {
+                begins_ms += span;
+            }
+            Some((begins_ms, level, slot))
+        })
+    }
+
+    /// Moves to `now_ms`, handing out what is due.
+    fn advance(&mut self, now_ms: u64, mut due: impl FnMut(Token)) {
+        while let Some((begins_ms, level, slot)) = self.first() {
+            if begins_ms > now_ms {
+                break;
+            }
+            self.now_ms = self.now_ms.max(begins_ms);
+            self.levels[level].occupied &= !(1 << slot);
+            for entry in std::mem::take(&mut self.levels[level].slots[slot]) {
+                if entry.due_ms <= self.now_ms { due(entry.token) } else { self.insert(entry.due_ms, entry.token) }
+            }
+        }
+        self.now_ms = self.now_ms.max(now_ms);
+    }
+}
+
+/// The deadlines of a group; any thread may add one.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    wheel: Mutex<Wheel>,
+    /// When the wheel next wants to be looked at.
+    next_ms: AtomicU64,
+    /// Until when the leader sleeps; 0 while it is awake.
+    asleep_until_ms: AtomicU64,
+}
+
+impl Timers {
+    pub(crate) fn new() -> Self {
+        Self { wheel: Mutex::new(Wheel::new()), next_ms: AtomicU64::new(NEVER_MS), asleep_until_ms: AtomicU64::new(0) }
+    }
+
+    /// Adds a deadline. Answers whether the leader sleeps past it and has to be woken.
+    #[must_use]
+    pub(crate) fn insert(&self, due_ms: u64, token: Token) -> bool {
+        let mut wheel = self.wheel.lock();
+        wheel.insert(due_ms, token);
+        let first_ms = wheel.first().map_or(NEVER_MS, |(begins_ms, ..)| begins_ms);
+        self.next_ms.store(first_ms, Ordering::SeqCst);
+        drop(wheel);
+        first_ms < self.asleep_until_ms.load(Ordering::SeqCst)
+    }
+
+    /// The leader is about to sleep: how long at most, in milliseconds, -1 for ever.
+    pub(crate) fn sleep_ms(&self, now_ms: u64) -> i32 {
+        // First said, then looked: who inserts in between sees that we sleep, or we see the insert.
+        self.asleep_until_ms.store(self.next_ms.load(Ordering::Relaxed), Ordering::SeqCst);
+        let next_ms = self.next_ms.load(Ordering::SeqCst);
+        self.asleep_until_ms.store(next_ms, Ordering::Relaxed);
+        match next_ms {
+            NEVER_MS => -1,
+            due_ms => i32::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(i32::MAX),
+        }
+    }
+
+    pub(crate) fn awake(&self) {
+        self.asleep_until_ms.store(0, Ordering::Relaxed);
+    }
+
+    /// What is due, mostly nothing.
+    pub(crate) fn expire(&self, now_ms: u64) -> Vec<Token> {
+        let mut due = Vec::new();
+        if self.next_ms.load(Ordering::Relaxed) <= now_ms {
+            let mut wheel = self.wheel.lock();
+            wheel.advance(now_ms, |token| due.push(token));
+            self.next_ms.store(wheel.first().map_or(NEVER_MS, |(begins_ms, ..)| begins_ms), Ordering::SeqCst);
+        }
+        due
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn run(wheel: &mut Wheel, to_ms: u64) -> Vec<u32> {
+        let mut fired = Vec::new();
+        wheel.advance(to_ms, |token| fired.push(token.slot()));
+        fired
+    }
+
+    #[test]
+    fn fires_at_its_millisecond_and_not_before() {
+        let mut wheel = Wheel::new();
+        for due_ms in [1, 63, 64, 65, 4095, 4096, 300_000, 90_000_000] {
+            wheel.insert(due_ms, Token::new(u32::try_from(due_ms).unwrap(), 0));
+        }
+        for due_ms in [1, 63, 64, 65, 4095, 4096, 300_000, 90_000_000] {
+            assert_eq!(run(&mut wheel, due_ms - 1), [0; 0]);
+            assert_eq!(run(&mut wheel, due_ms), [u32::try_from(due_ms).unwrap()]);
+        }
+        assert!(wheel.first().is_none());
+    }
+
+    #[test]
+    fn an_overdue_deadline_fires_at_the_next_tick() {
+        let mut wheel = Wheel::new();
+        run(&mut wheel, 1000);
+        wheel.insert(5, Token::new(1, 0));
+        assert_eq!(run(&mut wheel, 1001), [1]);
+    }
+
+    #[test]
+    fn an_insert_before_the_leader_wakes_asks_for_a_wake_up() {
+        let timers = Timers::new();
+        assert!(!timers.insert(500, Token::new(1, 0)), "the leader is awake");
+        assert!((1..=500).contains(&timers.sleep_ms(0)), "it may look earlier, to sort, but never later");
+        assert!(!timers.insert(900, Token::new(2, 0)), "it wakes before that anyway");
+        assert!(timers.insert(100, Token::new(3, 0)));
+    }
+
+    proptest! {
+        #[test]
+        fn every_deadline_fires_once_and_never_early(
+            steps in prop::collection::vec((0u64..200_000, 1u64..5_000), 1..80)
+        ) {
+            let mut wheel = Wheel::new();
+            let mut now_ms = 0;
+            let mut open = std::collections::HashMap::new();
+            for (id, (ahead_ms, step_ms)) in steps.into_iter().enumerate() {
+                let id = u32::try_from(id).unwrap();
+                wheel.insert(now_ms + ahead_ms, Token::new(id, 0));
+                open.insert(id, (now_ms + ahead_ms).max(now_ms + 1));
+                now_ms += step_ms;
+                for fired in run(&mut wheel, now_ms) {
+                    prop_assert!(open.remove(&fired).is_some_and(|due_ms| due_ms <= now_ms));
+                }
+                prop_assert!(open.values().all(|due_ms| *due_ms > now_ms));
+            }
+        }
+    }
+}

@@ -1,0 +1,510 @@
+//! One turn of one connection: read, decode, handle, write. Start reading here.
+//!
+//! Who calls it owns the connection (see `sys::claim`); `drive` arms and releases it afterwards.
+
+use crate::codec::{Codec, Decoded, FrameError};
+use crate::conn::{Awaiting, Conn, Phase};
+use crate::handler::{Closed, Context, Handler, Outcome, Timeout};
+use crate::outbox::Outbox;
+use crate::peer::Peer;
+use crate::stats::{CloseReason, Count};
+use crate::sys::claim::Notes;
+use crate::sys::epoll::Mask;
+use crate::sys::socket;
+use crate::timer::NEVER_MS;
+use crate::token::Token;
+use crate::work::{FLUSH_BYTES, Work, after_ms, reason_of};
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Reads per turn; a flooding peer yields after this many, so that its neighbours progress.
+const READS_PER_TURN_MAX: usize = 16;
+/// Frames per turn, for the same reason.
+const FRAMES_PER_TURN_MAX: usize = 1024;
+/// Room for one read behind what is there of an unfinished frame, in bytes. A declared length is not allocated at once.
+const READ_BYTES: usize = 64 * 1024;
+/// How long a peer may take to read our last words.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What a turn is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ready {
+    /// What epoll told.
+    pub(crate) mask: Mask,
+    /// What others left.
+    pub(crate) notes: Notes,
+}
+
+/// How a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Arm what `Conn::interest` says.
+    Keep,
+    /// There is more to do that no event will tell of: queue it behind the others.
+    Again,
+    /// It is over.
+    Close(CloseReason),
+}
+
+/// A listener's codec and handler, with their types forgotten.
+pub(crate) trait Service: Send + Sync {
+    /// Serves one turn. Without a `buffer` (on a thread that only sends) nothing is read.
+    fn serve(&self, stage: Stage<'_>, ready: Ready, buffer: Option<&mut [u8]>) -> Verdict;
+    /// Tells the handler that its connection has ended.
+    fn closed(&self, conn: &mut Conn, closed: &Closed);
+    /// Whether a new connection needs a turn at once.
+    fn greets(&self) -> bool;
+}
+
+/// Where a turn takes place.
+pub(crate) struct Stage<'a> {
+    pub(crate) token: Token,
+    pub(crate) conn: &'a mut Conn,
+    pub(crate) outbox: &'a Outbox,
+    pub(crate) work: &'a mut Work,
+}
+
+/// A codec and a handler together.
+pub(crate) struct Endpoint<C, H> {
+    pub(crate) codec: C,
+    pub(crate) handler: H,
+}
+
+/// What is kept for a connection: the codec's state and the handler's.
+type States<C, H> = (<C as Codec>::State, <H as Handler<C>>::State);
+
+impl<C: Codec, H: Handler<C>> Endpoint<C, H> {
+    fn open(&self, peer: &Peer) -> Box<dyn Any + Send> {
+        Box::new((C::State::default(), self.handler.open(peer)))
+    }
+}
+
+impl<C: Codec, H: Handler<C>> Service for Endpoint<C, H> {
+    fn serve(&self, stage: Stage<'_>, ready: Ready, buffer: Option<&mut [u8]>) -> Verdict {
+        let Stage { token, conn, outbox, work } = stage;
+        work.failed = None;
+        work.wrote = false;
+        let mut state = conn.state.take();
+        let peer = conn.peer;
+        let verdict = catch_unwind(AssertUnwindSafe(|| {
+            let state = state.get_or_insert_with(|| self.open(&peer));
+            let Some((codec_state, state)) = state.downcast_mut::<States<C, H>>() else {
+                return Verdict::Close(CloseReason::System);
+            };
+            let turn = Turn {
+                end: self,
+                codec_state,
+                state,
+                token,
+                outbox,
+                frames: FRAMES_PER_TURN_MAX,
+                heard: false,
+                conn,
+                work,
+            };
+            turn.run(ready, buffer)
+        }));
+        conn.state = state;
+        verdict.unwrap_or_else(|_| {
+            work.out.clear();
+            tracing::error!(%token, %peer, "the handler panicked; its connection is closed");
+            Verdict::Close(CloseReason::HandlerPanic)
+        })
+    }
+
+    fn closed(&self, conn: &mut Conn, closed: &Closed) {
+        let Some(mut state) = conn.state.take() else { return };
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            if let Some((_, state)) = state.downcast_mut::<States<C, H>>() {
+                self.handler.closed(state, closed);
+            }
+            drop(state);
+        }));
+        if told.is_err() {
+            tracing::error!(token = %closed.token, peer = %closed.peer, "the handler panicked while closing");
+        }
+    }
+
+    fn greets(&self) -> bool {
+        self.handler.greets()
+    }
+}
+
+struct Turn<'a, C: Codec, H: Handler<C>> {
+    end: &'a Endpoint<C, H>,
+    codec_state: &'a mut C::State,
+    state: &'a mut H::State,
+    token: Token,
+    conn: &'a mut Conn,
+    outbox: &'a Outbox,
+    work: &'a mut Work,
+    /// Frames that this turn may still take.
+    frames: usize,
+    /// Bytes came in.
+    heard: bool,
+}
+
+/// Whether what was sent before is still delivered: the peer is there, but what it sent cannot be used.
+const fn says_goodbye(why: CloseReason) -> bool {
+    matches!(
+        why,
+        CloseReason::HandlerError | CloseReason::FrameTooLarge | CloseReason::Malformed | CloseReason::Truncated
+    )
+}
+
+impl<C: Codec, H: Handler<C>> Turn<'_, C, H> {
+    fn run(mut self, ready: Ready, buffer: Option<&mut [u8]>) -> Verdict {
+        let began_nanos = self.work.now_nanos;
+        let reads = buffer.is_some();
+        let outcome = self.steps(ready, buffer);
+        // Also after an error: the last words may say what was wrong.
+        self.work.flush(self.conn);
+        self.work.read_clock();
+        let took_nanos = self.work.now_nanos.saturating_sub(began_nanos);
+        self.conn.slow = took_nanos > self.work.server.tick_nanos;
+        self.work.sheet.turn_took(took_nanos);
+        match (self.work.failed, outcome) {
+            (Some(why), _) => return Verdict::Close(why),
+            (None, Err(why)) if !says_goodbye(why) => return Verdict::Close(why),
+            (None, Err(why)) if matches!(self.conn.phase, Phase::Fresh | Phase::Open) => {
+                self.conn.phase = Phase::Closing(why);
+            }
+            (None, Err(_) | Ok(())) => {}
+        }
+        self.verdict(reads)
+    }
+
+    fn steps(&mut self, ready: Ready, buffer: Option<&mut [u8]>) -> Result<(), CloseReason> {
+        if ready.notes.has(Notes::CLOSE) {
+            let drains = self.work.server.draining.load(Ordering::Relaxed);
+            return Err(if drains { CloseReason::Cut } else { CloseReason::Requested });
+        }
+        self.conn.draining |= ready.notes.has(Notes::DRAIN);
+        self.conn.peer_finished |= ready.mask.has(Mask::PEER_CLOSED.and(Mask::HANGUP));
+        if self.conn.phase == Phase::Fresh {
+            self.conn.phase = Phase::Open;
+            self.call(|handler, cx| handler.opened(cx))?;
+        }
+        if self.conn.queue.is_some() && ready.mask.has(Mask::WRITE.and(Mask::HANGUP)) {
+            self.work.flush_queue(self.conn);
+            self.still_whole()?;
+        }
+        if self.conn.mail || ready.notes.has(Notes::OUTBOX) {
+            self.take_messages()?;
+        }
+        if let Some(message) = self.work.direct.take().filter(|_| self.conn.phase == Phase::Open) {
+            self.call(|handler, cx| handler.message(cx, &message))?;
+        }
+        if ready.notes.has(Notes::TIMER) {
+            self.meet_deadlines()?;
+        }
+        match buffer {
+            Some(buffer) => self.receive(ready.mask, buffer),
+            None => {
+                self.conn.unread |= ready.mask.has(Mask::READ);
+                Ok(())
+            }
+        }
+    }
+
+    fn still_whole(&self) -> Result<(), CloseReason> {
+        self.work.failed.map_or(Ok(()), Err)
+    }
+
+    fn call(&mut self, f: impl FnOnce(&H, &mut Context<'_, C, H::State>) -> Outcome) -> Result<(), CloseReason> {
+        let (codec, token) = (&self.end.codec, self.token);
+        let mut cx = Context { codec, state: self.state, token, conn: self.conn, work: self.work };
+        f(&self.end.handler, &mut cx).map_err(|error| {
+            tracing::warn!(%token, peer = %self.conn.peer, %error, "the handler failed; its connection is closed");
+            CloseReason::HandlerError
+        })
+    }
+
+    fn take_messages(&mut self) -> Result<(), CloseReason> {
+        loop {
+            self.conn.mail = self.conn.paused;
+            if self.conn.paused || !matches!(self.conn.phase, Phase::Open) {
+                return Ok(());
+            }
+            let Some(message) = self.outbox.pop() else { return Ok(()) };
+            self.work.server.forget_queued(message.len());
+            self.call(|handler, cx| handler.message(cx, &message))?;
+            if self.work.out.len() >= FLUSH_BYTES {
+                self.work.flush(self.conn);
+            }
+            self.still_whole()?;
+        }
+    }
+
+    fn meet_deadlines(&mut self) -> Result<(), CloseReason> {
+        let now_ms = self.work.now_ms;
+        let conn = &mut *self.conn;
+        if conn.deadlines.wheel_ms <= now_ms {
+            conn.deadlines.wheel_ms = NEVER_MS;
+        }
+        if conn.deadlines.user_ms <= now_ms {
+            conn.deadlines.user_ms = NEVER_MS;
+            self.call(|handler, cx| handler.timeout(cx, Timeout::User))?;
+        }
+        let (which, why) = if self.conn.deadlines.write_ms <= now_ms {
+            (Timeout::WriteStall, CloseReason::WriteStall)
+        } else if self.conn.deadlines.read_ms <= now_ms {
+            match (self.conn.awaiting, self.conn.phase) {
+                (Awaiting::Linger, Phase::Lingering(why)) => return Err(why),
+                (Awaiting::FirstByte | Awaiting::Linger, _) => (Timeout::FirstByte, CloseReason::FirstByteTimeout),
+                (Awaiting::FrameEnd, _) => (Timeout::Frame, CloseReason::FrameTimeout),
+                (Awaiting::NextFrame, _) => (Timeout::Idle, CloseReason::IdleTimeout),
+            }
+        } else {
+            return Ok(());
+        };
+        self.call(|handler, cx| handler.timeout(cx, which))?;
+        self.work.flush(self.conn);
+        self.work.failed = Some(why);
+        Err(why)
+    }
+
+    fn receive(&mut self, mask: Mask, buffer: &mut [u8]) -> Result<(), CloseReason> {
+        if matches!(self.conn.phase, Phase::Lingering(_)) {
+            return self.throw_away(buffer);
+        }
+        if self.conn.frames_left && !self.conn.paused && self.conn.phase == Phase::Open {
+            self.decode_kept()?;
+        }
+        let told = mask.has(Mask::READ.and(Mask::PEER_CLOSED).and(Mask::HANGUP));
+        if told || self.conn.unread {
+            self.read(mask, buffer)?;
+        }
+        if mask.has(Mask::HANGUP) && !self.conn.wants_read() && self.conn.queue.is_some() && !self.work.wrote {
+            return Err(CloseReason::PeerReset);
+        }
+        if self.conn.eof && !self.conn.frames_left && self.conn.phase == Phase::Open {
+            self.finish()?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, mask: Mask, buffer: &mut [u8]) -> Result<(), CloseReason> {
+        let last_event = mask.has(Mask::PEER_CLOSED.and(Mask::HANGUP));
+        self.conn.unread = true;
+        for _ in 0..READS_PER_TURN_MAX {
+            if !self.conn.wants_read() || self.conn.frames_left {
+                return Ok(());
+            }
+            let (count, room) = match self.read_once(buffer) {
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.conn.unread = false;
+                    return Ok(());
+                }
+                Err(error) => return Err(reason_of(&error)),
+            };
+            if count == 0 {
+                self.conn.eof = true;
+                self.conn.unread = false;
+                return Ok(());
+            }
+            self.heard = true;
+            self.work.sheet.add(Count::BytesReceived, count as u64);
+            self.decode_read(buffer, count)?;
+            // A short read has emptied the socket; only the peer's end is still to be read, if it was told.
+            if count < room && !last_event {
+                self.conn.unread = false;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads into the worker's buffer, or behind the unfinished frame. Answers (bytes read, bytes asked for).
+    fn read_once(&mut self, buffer: &mut [u8]) -> io::Result<(usize, usize)> {
+        let conn = &mut *self.conn;
+        if conn.input.is_empty() {
+            let Some(fd) = conn.fd() else { return Ok((0, 0)) };
+            return Ok((socket::recv(fd, buffer)?, buffer.len()));
+        }
+        let missing = (conn.needed as usize).saturating_sub(conn.input.len());
+        let room = missing.clamp(1, READ_BYTES).max(READ_BYTES.min(conn.input.len()));
+        conn.input.reserve(room);
+        let mut input = std::mem::take(&mut conn.input);
+        let read = conn.fd().map_or(Ok(0), |fd| socket::recv_append(fd, &mut input, room));
+        conn.input = input;
+        Ok((read?, room))
+    }
+
+    /// Takes the frames out of what was just read.
+    fn decode_read(&mut self, buffer: &[u8], count: usize) -> Result<(), CloseReason> {
+        if !self.conn.input.is_empty() {
+            return self.decode_kept();
+        }
+        let bytes = &buffer[..count];
+        let used = self.decode(bytes)?;
+        if self.conn.phase == Phase::Open && used < bytes.len() {
+            self.conn.input = bytes[used..].to_vec();
+        }
+        Ok(())
+    }
+
+    /// Takes the frames out of what is kept of earlier reads.
+    fn decode_kept(&mut self) -> Result<(), CloseReason> {
+        let mut input = std::mem::take(&mut self.conn.input);
+        let used = self.decode(&input)?;
+        if used < input.len() && self.conn.phase == Phase::Open {
+            input.drain(..used);
+            // After a burst, memory goes back.
+            if input.capacity() > 4 * input.len().max(1024) {
+                input.shrink_to(input.len());
+            }
+            self.conn.input = input;
+        }
+        Ok(())
+    }
+
+    /// Hands the whole frames in `bytes` to the handler, as many as may be now. Answers the bytes that they took.
+    fn decode(&mut self, bytes: &[u8]) -> Result<usize, CloseReason> {
+        let mut used = 0;
+        self.conn.frames_left = false;
+        while used < bytes.len() && self.conn.phase == Phase::Open {
+            if self.conn.paused || self.frames == 0 {
+                self.conn.frames_left = true;
+                break;
+            }
+            let examined = self.conn.examined as usize;
+            match self.end.codec.decode(self.codec_state, &bytes[used..], examined) {
+                Ok(Decoded::Frame { frame, consumed }) => {
+                    debug_assert!(consumed > 0, "a codec must consume what it takes for a frame");
+                    used += consumed.max(1);
+                    self.conn.examined = 0;
+                    self.frames -= 1;
+                    self.conn.awaiting = Awaiting::NextFrame;
+                    self.work.sheet.add(Count::FramesReceived, 1);
+                    self.call(|handler, cx| handler.frame(cx, frame))?;
+                }
+                Ok(Decoded::Partial { examined, needed }) => {
+                    self.conn.examined = u32::try_from(examined).unwrap_or(u32::MAX);
+                    self.conn.needed = u32::try_from(needed).unwrap_or(u32::MAX);
+                    break;
+                }
+                Err(error) => return Err(self.refuse(&error)),
+            }
+            if self.work.out.len() >= FLUSH_BYTES {
+                self.work.flush(self.conn);
+                self.still_whole()?;
+            }
+        }
+        Ok(used.min(bytes.len()))
+    }
+
+    /// The peer has finished: what is left may be the last frame.
+    fn finish(&mut self) -> Result<(), CloseReason> {
+        let input = std::mem::take(&mut self.conn.input);
+        if input.is_empty() {
+            return Ok(());
+        }
+        match self.end.codec.finish(self.codec_state, &input) {
+            Ok(None) => Ok(()),
+            Ok(Some(frame)) => {
+                self.work.sheet.add(Count::FramesReceived, 1);
+                self.call(|handler, cx| handler.frame(cx, frame))
+            }
+            Err(error) => Err(self.refuse(&error)),
+        }
+    }
+
+    fn refuse(&self, error: &FrameError) -> CloseReason {
+        tracing::debug!(token = %self.token, peer = %self.conn.peer, %error, "the connection is closed");
+        match error {
+            FrameError::TooLarge { .. } => CloseReason::FrameTooLarge,
+            FrameError::Malformed(_) => CloseReason::Malformed,
+            FrameError::Truncated { .. } => CloseReason::Truncated,
+            FrameError::Unwritable(_) => CloseReason::HandlerError,
+        }
+    }
+
+    fn throw_away(&mut self, buffer: &mut [u8]) -> Result<(), CloseReason> {
+        let Some(fd) = self.conn.fd() else { return Ok(()) };
+        for _ in 0..READS_PER_TURN_MAX {
+            match socket::recv(fd, buffer) {
+                Ok(0) => {
+                    self.conn.eof = true;
+                    return Ok(());
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(reason_of(&error)),
+            }
+        }
+        self.conn.unread = true;
+        Ok(())
+    }
+
+    /// Nothing failed: what is to become of the connection.
+    fn verdict(&mut self, reads: bool) -> Verdict {
+        match self.conn.phase {
+            Phase::Closing(why) if self.conn.queue.is_none() => return self.linger(why),
+            Phase::Lingering(why) if self.conn.eof => return Verdict::Close(why),
+            Phase::Fresh | Phase::Open | Phase::Closing(_) | Phase::Lingering(_) => {}
+        }
+        let all_out = self.conn.queue.is_none() && !self.conn.frames_left;
+        if self.conn.phase == Phase::Open && all_out {
+            if self.conn.eof {
+                return Verdict::Close(CloseReason::PeerClosed);
+            }
+            if self.conn.draining && self.is_drained() {
+                return Verdict::Close(CloseReason::Drained);
+            }
+        }
+        self.set_deadlines();
+        let more_kept = self.conn.frames_left && !self.conn.paused;
+        let more_unread = self.conn.unread && self.work.server.is_edge() && self.conn.wants_read();
+        let more_mail = self.conn.mail && !self.conn.paused;
+        if more_kept || more_unread || more_mail || (!reads && self.owes_a_read()) {
+            Verdict::Again
+        } else {
+            Verdict::Keep
+        }
+    }
+
+    /// A thread that does not read leaves it to the group, where no event would bring it up.
+    fn owes_a_read(&self) -> bool {
+        self.conn.unread && self.work.server.is_edge()
+    }
+
+    fn is_drained(&self) -> bool {
+        self.conn.is_between_frames() && self.conn.fd().is_none_or(|fd| socket::unread_bytes(fd) == 0)
+    }
+
+    /// Closing with unread input would reset the connection, and the peer might lose what we said last.
+    fn linger(&mut self, why: CloseReason) -> Verdict {
+        let Some(fd) = self.conn.fd() else { return Verdict::Close(why) };
+        if self.conn.eof || socket::unread_bytes(fd) == 0 || socket::finish_writing(fd).is_err() {
+            return Verdict::Close(why);
+        }
+        self.conn.phase = Phase::Lingering(why);
+        self.conn.awaiting = Awaiting::Linger;
+        self.conn.input = Vec::new();
+        self.conn.deadlines.read_ms = after_ms(self.work.now_ms, Some(LINGER));
+        if self.work.server.is_edge() { Verdict::Again } else { Verdict::Keep }
+    }
+
+    fn set_deadlines(&mut self) {
+        let conn = &mut *self.conn;
+        if matches!(conn.phase, Phase::Lingering(_)) {
+            return;
+        }
+        let timeouts = &self.work.server.config.timeouts;
+        let in_frame = !conn.input.is_empty() && !conn.frames_left;
+        if in_frame {
+            if conn.awaiting != Awaiting::FrameEnd {
+                conn.awaiting = Awaiting::FrameEnd;
+                conn.deadlines.read_ms = after_ms(self.work.now_ms, timeouts.frame);
+            }
+        } else if self.heard || self.work.wrote {
+            conn.awaiting = Awaiting::NextFrame;
+            conn.deadlines.read_ms = after_ms(self.work.now_ms, timeouts.idle);
+        }
+    }
+}
