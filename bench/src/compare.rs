@@ -171,9 +171,7 @@ fn specs_of(args: &CompareArgs) -> Result<Vec<Spec>> {
 
 fn to_json(mode: Mode, baseline: &str, skipped: &[String], all: &[Series]) -> Result<String> {
     let base = all.iter().find(|series| series.label == baseline);
-    let used = |series: &Series, pick: fn(&Use) -> f64| {
-        series.spread(|round| round.server.as_ref().map_or(0.0, pick))
-    };
+    let used = |series: &Series, pick: fn(&Use) -> f64| series.spread(|round| round.server.as_ref().map_or(0.0, pick));
     let servers = all
         .iter()
         .map(|series| Summary {
@@ -221,9 +219,7 @@ pub(crate) fn describe(mode: Mode, baseline: &str, all: &[Series]) -> String {
         let rate = series.spread(|round| round.requests_per_second);
         let per_cpu = series.spread(per_cpu_second);
         let ratio = base.and_then(|base| series.ratio_to(base, per_cpu_second));
-        let server = |pick: fn(&Use) -> f64| {
-            series.spread(move |round| round.server.as_ref().map_or(0.0, pick)).median
-        };
+        let server = |pick: fn(&Use) -> f64| series.spread(move |round| round.server.as_ref().map_or(0.0, pick)).median;
         drawn.add_row(vec![
             format!("{}{}", series.label, if series.is_bound_by_client() { " *" } else { "" }),
             table::number(rate.median),

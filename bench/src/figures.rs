@@ -81,8 +81,11 @@ impl Figure {
             Target::AtLeast(least) => format!("at least {}", self.written(least)),
             Target::AtMost(most) => format!("at most {}", self.written(most)),
         };
-        let verdict =
-            if self.reached { "reached".to_owned() } else { format!("missed by {:.0} %", self.missed_by_percent.ceil()) };
+        let verdict = if self.reached {
+            "reached".to_owned()
+        } else {
+            format!("missed by {:.0} %", self.missed_by_percent.ceil())
+        };
         let spread = format!("{} - {}", self.written(self.value.min), self.written(self.value.max));
         vec![self.what.clone(), self.written(self.value.median), spread, target, verdict]
     }
@@ -150,7 +153,12 @@ impl Measurement<'_> {
         let kept = ratio(&series[1], &series[0], |round| round.requests_per_second);
         let p99 = series[1].spread(|round| round.latency.p99_us);
         Ok([
-            Figure::new(format!("{what}throughput of the others, blocking / not"), kept, Target::AtLeast(least), Unit::Ratio),
+            Figure::new(
+                format!("{what}throughput of the others, blocking / not"),
+                kept,
+                Target::AtLeast(least),
+                Unit::Ratio,
+            ),
             Figure::new(format!("{what}p99 of the others"), p99, Target::AtMost(p99_us_max), Unit::Micros),
         ])
     }

@@ -269,10 +269,10 @@ impl Flood<'_> {
         let (registry, held) = (self.poll.registry().try_clone()?, &self.held);
         let mut expected = 0;
         let mut received: Vec<Vec<u8>> = vec![Vec::new(); end - first];
-        for index in first..end {
-            match send(&held[index], payload.stamped(index as u64), SendFlags::NOSIGNAL) {
+        for (index, socket) in held.iter().enumerate().take(end).skip(first) {
+            match send(socket, payload.stamped(index as u64), SendFlags::NOSIGNAL) {
                 Ok(taken) if taken == payload.len() => {
-                    registry.register(&mut SourceFd(&held[index].as_raw_fd()), Token(index), Interest::READABLE)?;
+                    registry.register(&mut SourceFd(&socket.as_raw_fd()), Token(index), Interest::READABLE)?;
                     expected += 1;
                 }
                 // A buffer that is empty and yet too small for one message.

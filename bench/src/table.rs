@@ -83,7 +83,7 @@ pub(crate) fn bar(value: f64, most: f64) -> String {
     }
     let eighths = eighths_of(value / most);
     let mut drawn = "█".repeat(eighths / 8);
-    if eighths % 8 > 0 {
+    if !eighths.is_multiple_of(8) {
         drawn.push(EIGHTHS[eighths % 8]);
     }
     drawn

@@ -1,3 +1,5 @@
+//! A server that greets: `nc localhost 9876`.
+
 use lf_core::codec::{BytesCodec, Line};
 use lf_core::{Context, Handler, Outcome, Peer, Server};
 

@@ -92,10 +92,8 @@ impl Acceptor {
                     rest = Some(time);
                 }
             }
-            if let Some(time) = rest {
-                if self.rest(time, &mut events) {
-                    return;
-                }
+            if rest.is_some_and(|time| self.rest(time, &mut events)) {
+                return;
             }
         }
     }

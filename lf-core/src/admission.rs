@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     fn peer(text: &str) -> Peer {
-        Peer::new(Some(text.parse().unwrap()))
+        Peer::new(Some(text.parse().expect("an address")))
     }
 
     #[test]

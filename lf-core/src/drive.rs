@@ -80,9 +80,10 @@ pub(crate) fn drive(
         match owned.release() {
             // From here on somebody else may own it.
             Ok(()) => {
-                return if again {
-                    requeue(&server.groups[group], token, work)
-                };
+                if again {
+                    requeue(&server.groups[group], token, work);
+                }
+                return;
             }
             Err((still_ours, notes)) => {
                 owned = still_ours;

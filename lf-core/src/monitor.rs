@@ -79,14 +79,12 @@ impl Monitor {
             let look = (group.baton.sight(), group.progress());
             busy |= look.0.is_serving() || look != *last;
             if look == *last && look.0.is_serving() {
-                match group.baton.depose(look.0) {
-                    Promoted::TooLate => {}
-                    promoted => {
-                        self.server.stats.outside.add(Count::Depositions, 1);
-                        if promoted == Promoted::NobodyParked {
-                            Shared::reinforce(&self.server, group.index);
-                        }
-                    }
+                let promoted = group.baton.depose(look.0);
+                if promoted != Promoted::TooLate {
+                    self.server.stats.outside.add(Count::Depositions, 1);
+                }
+                if promoted == Promoted::NobodyParked {
+                    Shared::reinforce(&self.server, group.index);
                 }
             }
             *last = look;

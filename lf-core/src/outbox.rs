@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub(crate) type Message = Arc<[u8]>;
 
 #[derive(Debug, Default)]
+#[allow(clippy::box_collection, reason = "an idle slot pays one pointer")]
 struct Inner {
     /// Of the life of the slot that may receive; messages for another one are not taken.
     generation: u32,

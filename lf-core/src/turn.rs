@@ -186,7 +186,7 @@ impl<C: Codec, H: Handler<C>> Turn<'_, C, H> {
         self.conn.peer_finished |= ready.mask.has(Mask::PEER_CLOSED.and(Mask::HANGUP));
         if self.conn.phase == Phase::Fresh {
             self.conn.phase = Phase::Open;
-            self.call(|handler, cx| handler.opened(cx))?;
+            self.call(H::opened)?;
         }
         if self.conn.queue.is_some() && ready.mask.has(Mask::WRITE.and(Mask::HANGUP)) {
             self.work.flush_queue(self.conn);

@@ -60,10 +60,9 @@ impl Worker {
             return;
         }
         let cores = core_affinity::get_core_ids().unwrap_or_default();
-        if let Some(core) = cores.get(self.group % cores.len().max(1)) {
-            if !core_affinity::set_for_current(*core) {
-                tracing::warn!(group = self.group, core = core.id, "cannot pin the worker to its core");
-            }
+        let Some(core) = cores.get(self.group % cores.len().max(1)) else { return };
+        if !core_affinity::set_for_current(*core) {
+            tracing::warn!(group = self.group, core = core.id, "cannot pin the worker to its core");
         }
     }
 

@@ -5,7 +5,6 @@ mod echo;
 mod options;
 
 use anyhow::Context;
-use clap::error::ErrorKind;
 use echo::{Echo, Effort, Payload};
 use lf_core::codec::{Len32, Line, Nshead, Raw};
 use lf_core::{Address, Builder, Deal, ListenOptions, Promotion, Rebalance, Server, Timeouts, Trigger};
@@ -21,9 +20,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             if let Some(usage) = error.downcast_ref::<clap::Error>() {
-                if usage.kind() != ErrorKind::Io {
-                    usage.exit();
-                }
+                usage.exit();
             }
             eprintln!("lf-echo: {error:#}");
             ExitCode::FAILURE

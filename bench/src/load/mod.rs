@@ -119,6 +119,16 @@ impl Plan {
         {
             bail!("--slow-connections {slow_connections}: at most --connections {}", self.connections);
         }
+        if let Some(capacity) = Sources::new(&self.target, self.sources)?.capacity()
+            && capacity < self.connections
+        {
+            bail!(
+                "--connections {}: --sources {} have {capacity} ports; give --sources {}",
+                self.connections,
+                self.sources,
+                self.connections.div_ceil(PORTS_PER_SOURCE)
+            );
+        }
         self.payloads().map(drop)
     }
 

@@ -21,11 +21,11 @@ struct Floor {
     buffer: Vec<u8>,
 }
 
-pub(super) fn serve(listener: Socket) -> Result<()> {
+pub(super) fn serve(listener: &Socket) -> Result<()> {
     listener.set_nonblocking(true)?;
     let epoll = epoll::create(CreateFlags::CLOEXEC).context("epoll_create1")?;
-    epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN).context("epoll_ctl")?;
-    announce(&listener)?;
+    epoll::add(&epoll, listener, EventData::new_u64(LISTENER), EventFlags::IN).context("epoll_ctl")?;
+    announce(listener)?;
     let mut floor = Floor { epoll, peers: Vec::new(), buffer: new_buffer() };
     let mut events: Vec<Event> = Vec::with_capacity(BATCH);
     loop {
@@ -36,7 +36,7 @@ pub(super) fn serve(listener: Socket) -> Result<()> {
         }
         for event in &events {
             match event.data.u64() {
-                LISTENER => floor.accept(&listener),
+                LISTENER => floor.accept(listener),
                 data => floor.turn(usize::try_from(data).unwrap_or(usize::MAX)),
             }
         }

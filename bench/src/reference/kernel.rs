@@ -12,7 +12,7 @@ use std::sync::Arc;
 const GROUPS: usize = 2;
 const WORKERS_PER_GROUP: usize = 5;
 
-pub(super) fn serve(listener: Socket) -> Result<()> {
+pub(super) fn serve(listener: &Socket) -> Result<()> {
     let table = Arc::new(Table::new());
     let mut groups = Vec::with_capacity(GROUPS);
     for group in 0..GROUPS {
@@ -22,9 +22,9 @@ pub(super) fn serve(listener: Socket) -> Result<()> {
         }
         groups.push(epoll);
     }
-    announce(&listener)?;
+    announce(listener)?;
     let mut turn = 0;
-    accept_each(&listener, |socket| {
+    accept_each(listener, |socket| {
         let epoll = &groups[turn % GROUPS];
         turn += 1;
         table.enter(socket, |fd, data| {

@@ -48,9 +48,9 @@ pub(crate) fn serve(shape: Shape, listen: SocketAddr, threads: usize) -> Result<
     crate::limits::raise_descriptors();
     let listener = listen_on(listen)?;
     match shape {
-        Shape::Floor => floor::serve(listener),
-        Shape::Oneshot => oneshot::serve(listener),
-        Shape::Kernel => kernel::serve(listener),
+        Shape::Floor => floor::serve(&listener),
+        Shape::Oneshot => oneshot::serve(&listener),
+        Shape::Kernel => kernel::serve(&listener),
         Shape::Tokio => tokio::serve(listener, threads),
         Shape::IoUring => uring::serve(listener),
     }

@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 const BATCH: usize = 64;
 
-pub(super) fn serve(listener: Socket) -> Result<()> {
+pub(super) fn serve(listener: &Socket) -> Result<()> {
     let epoll = Arc::new(epoll::create(CreateFlags::CLOEXEC).context("epoll_create1")?);
     let table = Arc::new(Table::new());
     spawn_worker("worker".to_owned(), epoll.clone(), table.clone(), BATCH)?;
-    announce(&listener)?;
-    accept_each(&listener, |socket| {
+    announce(listener)?;
+    accept_each(listener, |socket| {
         table.enter(socket, |fd, data| {
             epoll::add(&epoll, fd, EventData::new_u64(data), EventFlags::IN | EventFlags::ONESHOT)
         });

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 /// A connection: a descriptor, and output the kernel did not take.
 pub(super) struct Peer {
     socket: OwnedFd,
-    leftover: Option<Box<Vec<u8>>>,
+    leftover: Option<Box<[u8]>>,
 }
 
 /// What a turn has come to.
@@ -50,22 +50,18 @@ impl Peer {
 
     /// Reading stops until the leftover is out: that bounds it to one buffer.
     fn keep(&mut self, rest: &[u8]) -> Verdict {
-        self.leftover = Some(Box::new(rest.to_vec()));
+        self.leftover = Some(rest.into());
         Verdict::Wait(EventFlags::OUT)
     }
 
     fn flush(&mut self) -> Verdict {
-        let Some(leftover) = &mut self.leftover else { return Verdict::Wait(EventFlags::IN) };
-        match send(&self.socket, leftover, SendFlags::NOSIGNAL) {
-            Ok(taken) => drop(leftover.drain(..taken)),
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(_) => return Verdict::Close,
+        let Some(leftover) = self.leftover.take() else { return Verdict::Wait(EventFlags::IN) };
+        match send(&self.socket, &leftover, SendFlags::NOSIGNAL) {
+            Ok(taken) if taken == leftover.len() => Verdict::Wait(EventFlags::IN),
+            Ok(taken) => self.keep(&leftover[taken..]),
+            Err(Errno::AGAIN | Errno::INTR) => self.keep(&leftover),
+            Err(_) => Verdict::Close,
         }
-        if !leftover.is_empty() {
-            return Verdict::Wait(EventFlags::OUT);
-        }
-        self.leftover = None;
-        Verdict::Wait(EventFlags::IN)
     }
 }
 

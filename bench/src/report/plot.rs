@@ -1,7 +1,6 @@
 //! Drawings as SVG text. Colours of text and grid are left to the page's style sheet, for light and dark.
 
 use crate::stats::Spread;
-use crate::table;
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -64,6 +63,7 @@ fn draw(height: u32, paint: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<Stri
         .replace("stroke=\"#040506\"", "class=\"grid\""))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
 fn drawing<E: std::error::Error + Send + Sync>(error: DrawingAreaErrorKind<E>) -> anyhow::Error {
     anyhow!("drawing: {error}")
 }
@@ -182,6 +182,7 @@ fn legend(area: &Area<'_>, curves: &[Curve]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table;
 
     #[test]
     fn bars_are_drawn_in_the_page_s_own_text_colour() {

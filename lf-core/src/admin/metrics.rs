@@ -53,9 +53,10 @@ fn family(
     for (value, count) in values {
         let labels = [(label, value.as_str())];
         let one = metric.encode_family(&labels)?;
-        match kind {
-            MetricType::Gauge => ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX)).encode(one)?,
-            _ => ConstCounter::new(count).encode(one)?,
+        if matches!(kind, MetricType::Gauge) {
+            ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX)).encode(one)?;
+        } else {
+            ConstCounter::new(count).encode(one)?;
         }
     }
     Ok(())

@@ -26,15 +26,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Makes the server that shows `shared`.
 pub(crate) fn server(address: Address, shared: &Arc<Shared>) -> Result<Server, Error> {
-    if let Address::Tcp(at) = &address {
-        if !at.ip().is_loopback() {
-            return Err(Error::Setting {
-                name: "admin",
-                value: at.to_string(),
-                limit: "a loopback address or a unix socket".into(),
-                remedy: "the admin pages have no password; put a proxy that asks for one in front of them",
-            });
-        }
+    if let Address::Tcp(at) = &address
+        && !at.ip().is_loopback()
+    {
+        return Err(Error::Setting {
+            name: "admin",
+            value: at.to_string(),
+            limit: "a loopback address or a unix socket".into(),
+            remedy: "the admin pages have no password; put a proxy that asks for one in front of them",
+        });
     }
     let timeouts = Timeouts {
         first_byte: Some(PATIENCE),

@@ -139,7 +139,7 @@ pub(crate) fn unread_bytes(fd: BorrowedFd<'_>) -> usize {
 
 /// `TCP_DEFER_ACCEPT` on a listener, in whole seconds rounded up.
 pub(crate) fn defer_accept(fd: BorrowedFd<'_>, time: std::time::Duration) -> io::Result<()> {
-    let seconds = libc::c_int::try_from(time.as_secs_f64().ceil() as u64).unwrap_or(libc::c_int::MAX);
+    let seconds = libc::c_int::try_from(time.as_millis().div_ceil(1000)).unwrap_or(libc::c_int::MAX);
     let len = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(0);
     let value = (&raw const seconds).cast();
     // SAFETY: `value` points to one int that lives through the call, and `len` is its size.
