@@ -16,7 +16,7 @@ const SHORT_SOURCES: u32 = 4;
 /// Without a command: a tour of less than a minute that measures lf-echo beside the reference servers,
 /// prints a table and writes target/lf-report/index.html.
 #[derive(Debug, Parser)]
-#[command(name = "lf-bench", version, max_term_width = 110)]
+#[command(name = "lf-bench", version, max_term_width = 110, args_override_self = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,

@@ -84,7 +84,7 @@ impl Figure {
         let verdict = if self.reached {
             "reached".to_owned()
         } else {
-            format!("missed by {:.0} %", self.missed_by_percent.ceil())
+            format!("missed by {:.1} %", self.missed_by_percent.max(0.1))
         };
         let spread = format!("{} - {}", self.written(self.value.min), self.written(self.value.max));
         vec![self.what.clone(), self.written(self.value.median), spread, target, verdict]
@@ -243,8 +243,8 @@ mod tests {
     #[test]
     fn a_missed_figure_says_by_how_much() {
         let low = Figure::new("x", spread(1.2), Target::AtLeast(1.5), Unit::Ratio);
-        assert_eq!(low.row()[4], "missed by 20 %");
+        assert_eq!(low.row()[4], "missed by 20.0 %");
         let late = Figure::new("x", spread(6_000.0), Target::AtMost(5_000.0), Unit::Micros);
-        assert_eq!(late.row()[3..], ["at most 5.00 ms".to_owned(), "missed by 20 %".to_owned()]);
+        assert_eq!(late.row()[3..], ["at most 5.00 ms".to_owned(), "missed by 20.0 %".to_owned()]);
     }
 }

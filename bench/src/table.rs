@@ -31,11 +31,19 @@ pub(crate) fn number(value: f64) -> String {
     if value.abs() < 100.0 {
         return format!("{value:.1}");
     }
-    let digits = format!("{value:.0}");
+    grouped(&format!("{value:.0}"))
+}
+
+/// `15,000`, and `50` without a point.
+pub(crate) fn whole(count: usize) -> String {
+    grouped(&count.to_string())
+}
+
+fn grouped(digits: &str) -> String {
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {
         let rest = digits.len() - index;
-        if index > 0 && rest % 3 == 0 && !grouped.ends_with('-') {
+        if index > 0 && rest.is_multiple_of(3) && !grouped.ends_with('-') {
             grouped.push(',');
         }
         grouped.push(digit);
@@ -166,7 +174,7 @@ pub(crate) fn of_flood(flood: &FloodOutcome, has_pid: bool) -> String {
     format!(
         "flood on {}: {} connections in {:.2} s, {} per second; {} alive after the hold{echoed}\n{table}\nerrors: {}",
         flood.target,
-        number(flood.connections as f64),
+        whole(flood.connections),
         flood.seconds,
         number(flood.connections_per_second),
         flood.alive,

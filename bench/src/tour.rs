@@ -138,7 +138,7 @@ fn show(findings: &Findings) {
     for (name, flood) in &findings.memory {
         memory.add_row(vec![
             name.clone(),
-            table::number(flood.connections as f64),
+            table::whole(flood.connections),
             table::bytes(flood.idle.rss_bytes_per_connection),
             table::bar(flood.idle.rss_bytes_per_connection, most),
             table::bytes(flood.idle.slab_bytes_per_connection),

@@ -23,24 +23,16 @@ pub(crate) fn ready_of(notes: Notes) -> Ready {
     Ready { mask: if notes.has(Notes::IO) { ANY_IO } else { Mask::NONE }, notes }
 }
 
-/// Claims a connection for `ready` and serves it, or leaves the note to who owns it. Answers whether it was served.
-pub(crate) fn claim_and_drive(token: Token, ready: Ready, work: &mut Work, buffer: Option<&mut [u8]>) -> bool {
-    let server = std::sync::Arc::clone(&work.server);
+/// Claims a connection for `ready` and serves it, or leaves the note to who owns it.
+pub(crate) fn claim_and_drive(server: &Shared, token: Token, ready: Ready, work: &mut Work, buffer: Option<&mut [u8]>) {
     let note = if ready.mask == Mask::NONE { ready.notes } else { ready.notes | Notes::IO };
     match server.table.claim(token, note) {
-        (Some(slot), Claimed::Owned(owned)) => {
-            drive(&server, slot, owned, token, ready, work, buffer);
-            true
-        }
-        (_, Claimed::Noted) => {
-            work.sheet.add(Count::Notes, 1);
-            false
-        }
+        (Some(slot), Claimed::Owned(owned)) => drive(server, slot, owned, token, ready, work, buffer),
+        (_, Claimed::Noted) => work.sheet.add(Count::Notes, 1),
         (_, Claimed::Owned(_) | Claimed::Stale) => {
             if ready.mask != Mask::NONE {
                 work.sheet.add(Count::StaleEvents, 1);
             }
-            false
         }
     }
 }

@@ -142,7 +142,7 @@ impl Shared {
     pub(crate) fn tell_all(self: &Arc<Self>, notes: Notes) {
         let mut work = Work::new(Arc::clone(self), Arc::clone(&self.stats.outside), None);
         for token in self.table.tokens() {
-            drive::claim_and_drive(token, Ready { mask: Mask::NONE, notes }, &mut work, None);
+            drive::claim_and_drive(self, token, Ready { mask: Mask::NONE, notes }, &mut work, None);
         }
     }
 
@@ -150,7 +150,7 @@ impl Shared {
     pub(crate) fn close(self: &Arc<Self>, token: Token) -> bool {
         let mut work = Work::new(Arc::clone(self), Arc::clone(&self.stats.outside), None);
         let there = self.table.slot(token.slot()).and_then(|slot| slot.claim.generation());
-        drive::claim_and_drive(token, Ready { mask: Mask::NONE, notes: Notes::CLOSE }, &mut work, None);
+        drive::claim_and_drive(self, token, Ready { mask: Mask::NONE, notes: Notes::CLOSE }, &mut work, None);
         there == Some(token.generation())
     }
 

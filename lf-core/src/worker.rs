@@ -25,6 +25,7 @@ pub(crate) fn start(server: &Arc<Shared>, group: usize) -> std::io::Result<bool>
 }
 
 struct Worker {
+    server: Arc<Shared>,
     group: usize,
     seat: usize,
     work: Work,
@@ -36,13 +37,13 @@ impl Worker {
     fn new(server: Arc<Shared>, group: usize, seat: usize) -> Self {
         let events = Events::with_capacity(batch_events(&server.config));
         let sheet = server.stats.sheet();
-        let work = Work::new(server, sheet, Some(group));
-        Self { group, seat, work, buffer: vec![0; READ_BYTES].into(), events }
+        let work = Work::new(Arc::clone(&server), sheet, Some(group));
+        Self { server, group, seat, work, buffer: vec![0; READ_BYTES].into(), events }
     }
 
     fn run(mut self) {
         self.pin();
-        let server = Arc::clone(&self.work.server);
+        let server = Arc::clone(&self.server);
         let group = &server.groups[self.group];
         match server.config.promotion {
             Promotion::Adaptive => {
@@ -56,7 +57,7 @@ impl Worker {
     }
 
     fn pin(&self) {
-        if !self.work.server.config.pin {
+        if !self.server.config.pin {
             return;
         }
         let cores = core_affinity::get_core_ids().unwrap_or_default();
@@ -79,7 +80,7 @@ impl Worker {
             if !self.work.lead.as_ref().is_some_and(|lead| group.baton.wait_ends(lead)) {
                 break;
             }
-            self.work.server.bell.ring_if_asleep();
+            self.server.bell.ring_if_asleep();
             self.work.read_clock();
             self.work.sheet.add(Count::Events, count as u64);
             let batch = &group.batches[self.seat];
@@ -112,7 +113,7 @@ impl Worker {
     }
 
     fn wait_with_the_others(&mut self, group: &Group) {
-        while !self.work.server.is_stopping() {
+        while !self.server.is_stopping() {
             let timeout_ms = self.sleep_ms(group);
             let count = self.wait(group, timeout_ms);
             self.work.read_clock();
@@ -144,7 +145,7 @@ impl Worker {
 
     fn serve(&mut self, group: &Group, event: Event) {
         if event.data == Token::WAKE {
-            if !self.work.server.is_stopping() {
+            if !self.server.is_stopping() {
                 group.clear_wake();
             }
             return;
@@ -154,7 +155,7 @@ impl Worker {
     }
 
     fn serve_token(&mut self, token: Token, ready: Ready) {
-        drive::claim_and_drive(token, ready, &mut self.work, Some(&mut self.buffer));
+        drive::claim_and_drive(&self.server, token, ready, &mut self.work, Some(&mut self.buffer));
     }
 
     /// What no event brings: turns that were used up, and deadlines.

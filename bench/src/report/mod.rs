@@ -139,7 +139,7 @@ fn memory(findings: &Findings) -> Result<String> {
     Ok(format!(
         "<section>\n<h2>Idle memory</h2>\n<p>{} connections that say nothing. The kernel's share counts both ends, since client and server \
          are on this machine.</p>\n<div class=plots>\n{}{}</div>\n</section>\n",
-        table::number(connections as f64),
+        table::whole(connections),
         figure("server RSS per connection", &plot::bars(&rss, table::bytes)?),
         figure("kernel slab per connection", &plot::bars(&slab, table::bytes)?),
     ))

@@ -152,7 +152,8 @@ impl<'a, T> Owned<'a, T> {
     /// Ends this life of the slot: every token and event of it is stale from here on.
     pub(crate) fn vacate(self) {
         let next = word_of(self.generation.wrapping_add(1), VACANT);
-        self.claim.word.store(next, Ordering::Release);
+        // A swap, not a store: it follows every note in the word's history, as loom insists.
+        self.claim.word.swap(next, Ordering::AcqRel);
     }
 }
 

@@ -1,6 +1,6 @@
 //! One epoll set: `epoll_create1(2)`, `epoll_ctl(2)`, `epoll_wait(2)`.
 
-use super::{cvt, fault};
+use super::{cvt, cvt_long, fault};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -88,14 +88,23 @@ impl Epoll {
         if let Err(error) = fault::errno(fault::Site::EpollWait) {
             return if error.kind() == io::ErrorKind::Interrupted { Ok(0) } else { Err(error) };
         }
-        let capacity = i32::try_from(events.list.len()).unwrap_or(i32::MAX);
-        // SAFETY: the kernel writes at most `capacity` events into the list that long.
-        let result =
-            cvt(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), events.list.as_mut_ptr(), capacity, timeout_ms) });
+        let (list, no_mask) = (&mut events.list, std::ptr::null::<libc::c_void>());
+        // SAFETY: the kernel writes at most `list.len()` events there. `epoll_pwait` without a mask is `epoll_wait`;
+        // called directly because libc's wrapper switches thread cancellation on and off around it.
+        let result = cvt_long(unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait,
+                self.fd.as_raw_fd(),
+                list.as_mut_ptr(),
+                list.len(),
+                timeout_ms,
+                no_mask,
+                0usize,
+            )
+        });
         match result {
-            Ok(count) => Ok(usize::try_from(count).unwrap_or(0)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
-            Err(error) => Err(error),
+            other => other,
         }
     }
 }

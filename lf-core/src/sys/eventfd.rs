@@ -1,6 +1,6 @@
 //! `eventfd(2)`: a wake-up that an epoll set can hear.
 
-use super::{cvt, cvt_len, fault};
+use super::{cvt, cvt_long, fault};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -22,7 +22,7 @@ impl EventFd {
         loop {
             let sent = fault::errno(fault::Site::EventFd).and_then(|()| {
                 // SAFETY: eight readable bytes, as eventfd wants.
-                cvt_len(unsafe { libc::write(self.fd.as_raw_fd(), one.as_ptr().cast(), one.len()) })
+                cvt_long(unsafe { libc::write(self.fd.as_raw_fd(), one.as_ptr().cast(), one.len()) as libc::c_long })
             });
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -16,7 +16,7 @@ fn cvt(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// [`cvt`] for the calls that answer a count of bytes.
-fn cvt_len(result: libc::ssize_t) -> io::Result<usize> {
+/// [`cvt`] for the calls that answer a count.
+fn cvt_long(result: libc::c_long) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
