@@ -144,6 +144,20 @@ pub(crate) fn slab_bytes() -> u64 {
     kilobytes_of(&text, "Slab:").unwrap_or(0) * 1024
 }
 
+/// CPU that the whole machine has used since it started, what a hypervisor took from it included.
+pub(crate) fn machine_cpu() -> Duration {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    busy_of(text.lines().next().unwrap_or_default())
+}
+
+/// The first line of `/proc/stat`: user nice system idle iowait irq softirq steal, in ticks.
+fn busy_of(line: &str) -> Duration {
+    let ticks = line.split_ascii_whitespace().skip(1).take(8).enumerate();
+    let is_idle = |index: usize| index == 3 || index == 4;
+    let busy: u64 = ticks.filter(|(index, _)| !is_idle(*index)).filter_map(|(_, n)| n.parse::<u64>().ok()).sum();
+    Duration::from_nanos(busy * (NS_PER_SECOND / clock_ticks_per_second().max(1)))
+}
+
 /// Memory of the machine.
 pub(crate) fn memory_bytes() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -212,6 +226,11 @@ mod tests {
         assert!(own.rss_bytes() > 0 && own.cpu_ns() > 0);
         let error = Account::of(u32::MAX).unwrap_err().to_string();
         assert!(error.contains("--server-pid 4294967295") && error.contains("running server"), "{error}");
+    }
+
+    #[test]
+    fn the_machine_is_busy_with_all_but_idling_and_waiting_for_disks() {
+        assert_eq!(busy_of("cpu  10 1 20 9999 9999 2 3 4 7 7"), Duration::from_millis(400));
     }
 
     #[test]

@@ -243,5 +243,22 @@ pub(crate) fn describe(mode: Mode, baseline: &str, all: &[Series]) -> String {
             "\n* the generator was busier than this server: compare the CPU second, not the requests per second",
         );
     }
+    if let Some(warning) = disturbance(all) {
+        text.push('\n');
+        text.push_str(&warning);
+    }
     text
+}
+
+/// A word about other work that has moved the figures.
+pub(crate) fn disturbance(all: &[Series]) -> Option<String> {
+    let rounds = || all.iter().flat_map(|series| &series.rounds);
+    let disturbed = rounds().filter(|round| round.is_disturbed()).count();
+    (disturbed > 0).then(|| {
+        format!(
+            "{disturbed} of {} runs shared the machine with other work, which moves CPU per request by tens of percent: \
+             measure again when it is quiet, or with --pin",
+            rounds().count()
+        )
+    })
 }

@@ -3,7 +3,7 @@
 //! Ratios are medians over the rounds of one run, so that the machine's mood cancels out.
 
 use crate::cli::{CompareArgs, FloodArgs, ShapeArgs};
-use crate::compare::{Case, Series, Settings, interleave, per_cpu_second};
+use crate::compare::{Case, Series, Settings, disturbance, interleave, per_cpu_second};
 use crate::flood;
 use crate::load::{Ask, Close, Mode, Outcome};
 use crate::progress::Progress;
@@ -209,6 +209,9 @@ pub(crate) fn run(args: &CompareArgs, lf_echo: Option<&Path>) -> Result<Vec<Figu
         Figure::new("RSS per idle connection, 15,000", idle, Target::AtMost(256.0), Unit::Bytes),
     ]);
     show(&figures, args.output.json)?;
+    if let Some(warning) = disturbance(&[long, short].concat()) {
+        eprintln!("{warning}");
+    }
     Ok(figures)
 }
 

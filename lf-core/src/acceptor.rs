@@ -181,7 +181,7 @@ impl Acceptor {
         if !server.admission.enter(peer) {
             return self.sheet.refused(Refusal::MaxPerAddress);
         }
-        let Some((token, _, mut owned)) = server.table.occupy() else {
+        let Some((token, slot, mut owned)) = server.table.occupy() else {
             server.admission.leave(peer);
             return self.sheet.refused(Refusal::MaxConnections);
         };
@@ -191,10 +191,7 @@ impl Acceptor {
         *owned = Conn::new(fd, peer, service, u16::try_from(index).unwrap_or(0), now_ms);
         let due_ms = after_ms(now_ms, server.config.timeouts.first_byte);
         owned.deadlines.read_ms = due_ms;
-        if due_ms < owned.deadlines.wheel_ms {
-            owned.deadlines.wheel_ms = due_ms;
-            group.schedule(due_ms, token);
-        }
+        group.schedule(slot, token, due_ms);
         let greets = server.services[usize::from(service)].greets();
         let interest = if greets { owned.interest().and(Mask::WRITE) } else { owned.interest() };
         owned.armed = registration(server.config.trigger, interest);

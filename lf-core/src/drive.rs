@@ -8,7 +8,6 @@ use crate::shared::Shared;
 use crate::stats::{CloseReason, Count};
 use crate::sys::claim::{Claimed, Notes, Owned};
 use crate::sys::epoll::Mask;
-use crate::timer::NEVER_MS;
 use crate::token::Token;
 use crate::turn::{Ready, Stage, Verdict};
 use crate::work::Work;
@@ -20,7 +19,7 @@ const ANY_IO: Mask = Mask::READ.and(Mask::WRITE);
 
 /// The turn that notes ask for.
 pub(crate) fn ready_of(notes: Notes) -> Ready {
-    Ready { mask: if notes.has(Notes::IO) { ANY_IO } else { Mask::NONE }, notes }
+    Ready { mask: if notes.has(Notes::IO) { ANY_IO } else { Mask::NONE }, exact: false, notes }
 }
 
 /// Claims a connection for `ready` and serves it, or leaves the note to who owns it.
@@ -64,7 +63,7 @@ pub(crate) fn drive(
             Verdict::Again => true,
             Verdict::Keep => false,
         };
-        if let Err(error) = rearm(server, &mut owned, token, again, work) {
+        if let Err(error) = rearm(server, slot, &mut owned, token, again, work) {
             tracing::warn!(%token, %error, "cannot re-arm the connection; it is closed");
             return close(server, slot, owned, token, CloseReason::System, work);
         }
@@ -88,23 +87,20 @@ pub(crate) fn drive(
 fn requeue(group: &Group, token: Token, work: &Work) {
     work.sheet.add(Count::Requeues, 1);
     group.queue_turn(token, Notes::RESUME);
-    // The leader looks at the queue before it waits; everybody else has to ring.
+    // The leader looks at the queue before it waits; everybody else has to ring, a leader that was deposed included.
     let at_home = work.home == Some(group.index);
-    if !(at_home && (work.lead.is_some() || work.server.is_kernel_promoted())) {
+    let leads = work.lead.as_ref().is_some_and(|lead| group.baton.holds(lead));
+    if !(at_home && (leads || work.server.is_kernel_promoted())) {
         group.wake();
     }
 }
 
 /// Asks epoll for what the connection wants now, and the wheel for its next deadline.
-fn rearm(server: &Shared, conn: &mut Conn, token: Token, again: bool, work: &Work) -> io::Result<()> {
+fn rearm(server: &Shared, slot: &Slot, conn: &mut Conn, token: Token, again: bool, work: &Work) -> io::Result<()> {
     if server.config.rebalance != Rebalance::Off && work.home.is_some() {
         migrate(server, conn, token, work)?;
     }
-    let due_ms = conn.deadlines.first_ms();
-    if due_ms < conn.deadlines.wheel_ms {
-        conn.deadlines.wheel_ms = due_ms;
-        server.groups[usize::from(conn.group)].schedule(due_ms, token);
-    }
+    server.groups[usize::from(conn.group)].schedule(slot, token, conn.deadlines.first_ms());
     // Who is queued again is armed after that turn.
     if again || server.config.trigger == Trigger::Edge {
         return Ok(());
@@ -130,8 +126,6 @@ fn migrate(server: &Shared, conn: &mut Conn, token: Token, work: &Work) -> io::R
     to.epoll.add(fd, mask, token.to_bits())?;
     conn.armed = mask;
     conn.group = target;
-    // The old wheel's entry will find nothing due.
-    conn.deadlines.wheel_ms = NEVER_MS;
     from.connections.fetch_sub(1, Ordering::Relaxed);
     to.connections.fetch_add(1, Ordering::Relaxed);
     work.sheet.add(Count::Migrations, 1);

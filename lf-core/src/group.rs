@@ -3,6 +3,7 @@
 use crate::batch::Batch;
 use crate::baton::Baton;
 use crate::config::{Config, Promotion};
+use crate::conn::{Slot, Table};
 use crate::error::Error;
 use crate::sys::claim::Notes;
 use crate::sys::epoll::{Epoll, Mask};
@@ -103,10 +104,10 @@ impl Group {
     }
 
     /// Queues turns for the deadlines that have passed. In the queue another worker can take them over.
-    pub(crate) fn queue_due(&self, now_ms: u64) {
+    pub(crate) fn queue_due(&self, now_ms: u64, table: &Table) {
         let due = self.timers.expire(now_ms);
         if !due.is_empty() {
-            self.ready.extend(due.into_iter().map(|token| (token, Notes::TIMER)));
+            self.ready.extend(due.into_iter().filter_map(|entry| Some((table.due(entry)?, Notes::TIMER))));
         }
     }
 
@@ -118,9 +119,9 @@ impl Group {
         self.ready.len()
     }
 
-    /// Adds a deadline, waking the leader if it would sleep past it.
-    pub(crate) fn schedule(&self, due_ms: u64, token: Token) {
-        if self.timers.insert(due_ms, token) {
+    /// Sees to it that a slot's deadlines are looked at when the first is due, waking the leader if it would sleep past it.
+    pub(crate) fn schedule(&self, slot: &Slot, token: Token, due_ms: u64) {
+        if slot.alarm.set(due_ms) && self.timers.insert(due_ms, token.slot()) {
             self.wake();
         }
     }

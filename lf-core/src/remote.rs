@@ -7,9 +7,7 @@ use crate::outbox::{Message, Rejected};
 use crate::shared::Shared;
 use crate::stats::Count;
 use crate::sys::claim::{Claimed, Notes, Owned};
-use crate::sys::epoll::Mask;
 use crate::token::Token;
-use crate::turn::Ready;
 use crate::work::{Work, signed};
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
@@ -118,7 +116,7 @@ fn deliver(
     };
     work.read_clock();
     NESTING.set(NESTING.get() + 1);
-    drive::drive(server, slot, owned, token, Ready { mask: Mask::NONE, notes }, work, None);
+    drive::drive(server, slot, owned, token, drive::ready_of(notes), work, None);
     NESTING.set(NESTING.get() - 1);
     work.direct = None;
     queued.map(|()| if waits { Delivery::Queued } else { Delivery::Direct })
@@ -137,7 +135,7 @@ fn leave(server: &Shared, slot: &Slot, token: Token, message: Message, work: &mu
     if let Claimed::Owned(owned) = slot.claim.claim(token.generation(), Notes::OUTBOX) {
         work.read_clock();
         NESTING.set(NESTING.get() + 1);
-        drive::drive(server, slot, owned, token, Ready { mask: Mask::NONE, notes: Notes::OUTBOX }, work, None);
+        drive::drive(server, slot, owned, token, drive::ready_of(Notes::OUTBOX), work, None);
         NESTING.set(NESTING.get() - 1);
     }
     Ok(Delivery::Queued)

@@ -8,9 +8,8 @@ use crate::group::Group;
 use crate::monitor::Bell;
 use crate::stats::{Count, Snapshot, Stats};
 use crate::sys::claim::Notes;
-use crate::sys::epoll::Mask;
 use crate::token::Token;
-use crate::turn::{Ready, Service};
+use crate::turn::Service;
 use crate::work::{Work, signed};
 use crate::worker;
 use parking_lot::{Condvar, Mutex};
@@ -142,7 +141,7 @@ impl Shared {
     pub(crate) fn tell_all(self: &Arc<Self>, notes: Notes) {
         let mut work = Work::new(Arc::clone(self), Arc::clone(&self.stats.outside), None);
         for token in self.table.tokens() {
-            drive::claim_and_drive(self, token, Ready { mask: Mask::NONE, notes }, &mut work, None);
+            drive::claim_and_drive(self, token, drive::ready_of(notes), &mut work, None);
         }
     }
 
@@ -150,7 +149,7 @@ impl Shared {
     pub(crate) fn close(self: &Arc<Self>, token: Token) -> bool {
         let mut work = Work::new(Arc::clone(self), Arc::clone(&self.stats.outside), None);
         let there = self.table.slot(token.slot()).and_then(|slot| slot.claim.generation());
-        drive::claim_and_drive(self, token, Ready { mask: Mask::NONE, notes: Notes::CLOSE }, &mut work, None);
+        drive::claim_and_drive(self, token, drive::ready_of(Notes::CLOSE), &mut work, None);
         there == Some(token.generation())
     }
 

@@ -1,9 +1,9 @@
 //! One wheel of deadlines per group, driven by the leader's `epoll_wait` timeout.
 //!
-//! Deadlines that move later (idle, after every frame) do not touch the wheel: the entry fires at its old time, and
-//! whoever owns the connection then puts it back.
+//! A slot of the connection table has one entry that counts, whoever lives there (`Alarm` remembers which). Deadlines
+//! that move later, as the idle one does after every frame, do not touch the wheel: the entry fires at its old time, and
+//! whoever owns the connection then puts a new one in. A short connection mostly finds its predecessor's entry.
 
-use crate::token::Token;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,9 +17,9 @@ const LEVELS: usize = 6;
 const SPAN_MS: u64 = 1 << (BITS_PER_LEVEL * 6);
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
-    due_ms: u64,
-    token: Token,
+pub(crate) struct Entry {
+    pub(crate) due_ms: u64,
+    pub(crate) slot: u32,
 }
 
 #[derive(Debug)]
@@ -48,14 +48,14 @@ impl Wheel {
         Self { now_ms: 0, levels: std::array::from_fn(|_| level()) }
     }
 
-    fn insert(&mut self, due_ms: u64, token: Token) {
+    fn insert(&mut self, due_ms: u64, guest: u32) {
         // What is overdue fires at the next tick; what is too far away comes round once more.
         let due_ms = due_ms.clamp(self.now_ms + 1, self.now_ms + SPAN_MS - 1);
         let differing = (self.now_ms ^ due_ms) | (SLOTS as u64 - 1);
         let level = (((u64::BITS - 1 - differing.leading_zeros()) / BITS_PER_LEVEL) as usize).min(LEVELS - 1);
         let slot = slot_of(due_ms, level);
         self.levels[level].occupied |= 1 << slot;
-        self.levels[level].slots[slot].push(Entry { due_ms, token });
+        self.levels[level].slots[slot].push(Entry { due_ms, slot: guest });
     }
 
     /// The first slot that holds something: when it begins, its level and its place there.
@@ -78,7 +78,7 @@ impl Wheel {
     }
 
     /// Moves to `now_ms`, handing out what is due.
-    fn advance(&mut self, now_ms: u64, mut due: impl FnMut(Token)) {
+    fn advance(&mut self, now_ms: u64, mut due: impl FnMut(Entry)) {
         while let Some((begins_ms, level, slot)) = self.first() {
             if begins_ms > now_ms {
                 break;
@@ -86,10 +86,37 @@ impl Wheel {
             self.now_ms = self.now_ms.max(begins_ms);
             self.levels[level].occupied &= !(1 << slot);
             for entry in std::mem::take(&mut self.levels[level].slots[slot]) {
-                if entry.due_ms <= self.now_ms { due(entry.token) } else { self.insert(entry.due_ms, entry.token) }
+                if entry.due_ms <= self.now_ms { due(entry) } else { self.insert(entry.due_ms, entry.slot) }
             }
         }
         self.now_ms = self.now_ms.max(now_ms);
+    }
+}
+
+/// The entry that counts for a slot: when it fires.
+#[derive(Debug)]
+pub(crate) struct Alarm(AtomicU64);
+
+impl Alarm {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU64::new(NEVER_MS))
+    }
+
+    /// Whether an entry has to be put into a wheel for a deadline at `due_ms`. Only the slot's owner asks.
+    #[must_use]
+    pub(crate) fn set(&self, due_ms: u64) -> bool {
+        // SeqCst here and in `fired`: either we see that the entry has fired, or who fires it sees that we live here.
+        let needed = due_ms < self.0.load(Ordering::SeqCst);
+        if needed {
+            self.0.store(due_ms, Ordering::SeqCst);
+        }
+        needed
+    }
+
+    /// An entry fires; `false` if it is not the one that counts.
+    #[must_use]
+    pub(crate) fn fired(&self, due_ms: u64) -> bool {
+        self.0.compare_exchange(due_ms, NEVER_MS, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -110,9 +137,9 @@ impl Timers {
 
     /// Adds a deadline. Answers whether the leader sleeps past it and has to be woken.
     #[must_use]
-    pub(crate) fn insert(&self, due_ms: u64, token: Token) -> bool {
+    pub(crate) fn insert(&self, due_ms: u64, slot: u32) -> bool {
         let mut wheel = self.wheel.lock();
-        wheel.insert(due_ms, token);
+        wheel.insert(due_ms, slot);
         let first_ms = wheel.first().map_or(NEVER_MS, |(begins_ms, ..)| begins_ms);
         self.next_ms.store(first_ms, Ordering::SeqCst);
         drop(wheel);
@@ -136,11 +163,11 @@ impl Timers {
     }
 
     /// What is due, mostly nothing.
-    pub(crate) fn expire(&self, now_ms: u64) -> Vec<Token> {
+    pub(crate) fn expire(&self, now_ms: u64) -> Vec<Entry> {
         let mut due = Vec::new();
         if self.next_ms.load(Ordering::Relaxed) <= now_ms {
             let mut wheel = self.wheel.lock();
-            wheel.advance(now_ms, |token| due.push(token));
+            wheel.advance(now_ms, |entry| due.push(entry));
             self.next_ms.store(wheel.first().map_or(NEVER_MS, |(begins_ms, ..)| begins_ms), Ordering::SeqCst);
         }
         due
@@ -154,7 +181,7 @@ mod tests {
 
     fn run(wheel: &mut Wheel, to_ms: u64) -> Vec<u32> {
         let mut fired = Vec::new();
-        wheel.advance(to_ms, |token| fired.push(token.slot()));
+        wheel.advance(to_ms, |entry| fired.push(entry.slot));
         fired
     }
 
@@ -162,7 +189,7 @@ mod tests {
     fn fires_at_its_millisecond_and_not_before() {
         let mut wheel = Wheel::new();
         for due_ms in [1, 63, 64, 65, 4095, 4096, 300_000, 90_000_000] {
-            wheel.insert(due_ms, Token::new(u32::try_from(due_ms).unwrap(), 0));
+            wheel.insert(due_ms, u32::try_from(due_ms).unwrap());
         }
         for due_ms in [1, 63, 64, 65, 4095, 4096, 300_000, 90_000_000] {
             assert_eq!(run(&mut wheel, due_ms - 1), [0; 0]);
@@ -175,17 +202,28 @@ mod tests {
     fn an_overdue_deadline_fires_at_the_next_tick() {
         let mut wheel = Wheel::new();
         run(&mut wheel, 1000);
-        wheel.insert(5, Token::new(1, 0));
+        wheel.insert(5, 1);
         assert_eq!(run(&mut wheel, 1001), [1]);
     }
 
     #[test]
     fn an_insert_before_the_leader_wakes_asks_for_a_wake_up() {
         let timers = Timers::new();
-        assert!(!timers.insert(500, Token::new(1, 0)), "the leader is awake");
+        assert!(!timers.insert(500, 1), "the leader is awake");
         assert!((1..=500).contains(&timers.sleep_ms(0)), "it may look earlier, to sort, but never later");
-        assert!(!timers.insert(900, Token::new(2, 0)), "it wakes before that anyway");
-        assert!(timers.insert(100, Token::new(3, 0)));
+        assert!(!timers.insert(900, 2), "it wakes before that anyway");
+        assert!(timers.insert(100, 3));
+    }
+
+    #[test]
+    fn only_the_earliest_entry_of_a_slot_counts() {
+        let alarm = Alarm::new();
+        assert!(alarm.set(100));
+        assert!(!alarm.set(200), "the entry at 100 looks first");
+        assert!(alarm.set(50));
+        assert!(alarm.fired(50));
+        assert!(!alarm.fired(100));
+        assert!(alarm.set(200));
     }
 
     proptest! {
@@ -198,7 +236,7 @@ mod tests {
             let mut open = std::collections::HashMap::new();
             for (id, (ahead_ms, step_ms)) in steps.into_iter().enumerate() {
                 let id = u32::try_from(id).unwrap();
-                wheel.insert(now_ms + ahead_ms, Token::new(id, 0));
+                wheel.insert(now_ms + ahead_ms, id);
                 open.insert(id, (now_ms + ahead_ms).max(now_ms + 1));
                 now_ms += step_ms;
                 for fired in run(&mut wheel, now_ms) {

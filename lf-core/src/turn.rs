@@ -32,8 +32,10 @@ const LINGER: Duration = Duration::from_secs(2);
 /// What a turn is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ready {
-    /// What epoll told.
+    /// What epoll told, or may have told.
     pub(crate) mask: Mask,
+    /// It is epoll's own word, not a note's.
+    pub(crate) exact: bool,
     /// What others left.
     pub(crate) notes: Notes,
 }
@@ -202,7 +204,7 @@ impl<C: Codec, H: Handler<C>> Turn<'_, C, H> {
             self.meet_deadlines()?;
         }
         match buffer {
-            Some(buffer) => self.receive(ready.mask, buffer),
+            Some(buffer) => self.receive(ready, buffer),
             None => {
                 self.conn.unread |= ready.mask.has(Mask::READ);
                 Ok(())
@@ -241,19 +243,18 @@ impl<C: Codec, H: Handler<C>> Turn<'_, C, H> {
 
     fn meet_deadlines(&mut self) -> Result<(), CloseReason> {
         let now_ms = self.work.now_ms;
-        let conn = &mut *self.conn;
-        if conn.deadlines.wheel_ms <= now_ms {
-            conn.deadlines.wheel_ms = NEVER_MS;
-        }
-        if conn.deadlines.user_ms <= now_ms {
-            conn.deadlines.user_ms = NEVER_MS;
+        if self.conn.deadlines.user_ms <= now_ms {
+            self.conn.deadlines.user_ms = NEVER_MS;
             self.call(|handler, cx| handler.timeout(cx, Timeout::User))?;
         }
         let (which, why) = if self.conn.deadlines.write_ms <= now_ms {
             (Timeout::WriteStall, CloseReason::WriteStall)
         } else if self.conn.deadlines.read_ms <= now_ms {
             match (self.conn.awaiting, self.conn.phase) {
-                (Awaiting::Linger, Phase::Lingering(why)) => return Err(why),
+                (Awaiting::Linger, Phase::Lingering(why)) => {
+                    self.work.failed = Some(why);
+                    return Err(why);
+                }
                 (Awaiting::FirstByte | Awaiting::Linger, _) => (Timeout::FirstByte, CloseReason::FirstByteTimeout),
                 (Awaiting::FrameEnd, _) => (Timeout::Frame, CloseReason::FrameTimeout),
                 (Awaiting::NextFrame, _) => (Timeout::Idle, CloseReason::IdleTimeout),
@@ -267,7 +268,8 @@ impl<C: Codec, H: Handler<C>> Turn<'_, C, H> {
         Err(why)
     }
 
-    fn receive(&mut self, mask: Mask, buffer: &mut [u8]) -> Result<(), CloseReason> {
+    fn receive(&mut self, ready: Ready, buffer: &mut [u8]) -> Result<(), CloseReason> {
+        let mask = ready.mask;
         if matches!(self.conn.phase, Phase::Lingering(_)) {
             return self.throw_away(buffer);
         }
@@ -276,7 +278,7 @@ impl<C: Codec, H: Handler<C>> Turn<'_, C, H> {
         }
         let told = mask.has(Mask::READ.and(Mask::PEER_CLOSED).and(Mask::HANGUP));
         if told || self.conn.unread {
-            self.read(mask, buffer)?;
+            self.read(ready, buffer)?;
         }
         if mask.has(Mask::HANGUP) && !self.conn.wants_read() && self.conn.queue.is_some() && !self.work.wrote {
             return Err(CloseReason::PeerReset);
@@ -287,8 +289,10 @@ impl<C: Codec, H: Handler<C>> Turn<'_, C, H> {
         Ok(())
     }
 
-    fn read(&mut self, mask: Mask, buffer: &mut [u8]) -> Result<(), CloseReason> {
-        let last_event = mask.has(Mask::PEER_CLOSED.and(Mask::HANGUP));
+    fn read(&mut self, ready: Ready, buffer: &mut [u8]) -> Result<(), CloseReason> {
+        // An edge tells of the peer's end once, and a note may stand for that very edge.
+        let to_the_end =
+            ready.mask.has(Mask::PEER_CLOSED.and(Mask::HANGUP)) || (!ready.exact && self.work.server.is_edge());
         self.conn.unread = true;
         for _ in 0..READS_PER_TURN_MAX {
             if !self.conn.wants_read() || self.conn.frames_left {
@@ -310,8 +314,8 @@ impl<C: Codec, H: Handler<C>> Turn<'_, C, H> {
             self.heard = true;
             self.work.sheet.add(Count::BytesReceived, count as u64);
             self.decode_read(buffer, count)?;
-            // A short read has emptied the socket; only the peer's end is still to be read, if it was told.
-            if count < room && !last_event {
+            // A short read has emptied the socket; only the peer's end may still be to be read.
+            if count < room && !to_the_end {
                 self.conn.unread = false;
                 return Ok(());
             }

@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// Room for one read. A worker's own: connections keep only what is unfinished.
 const READ_BYTES: usize = 64 * 1024;
 
+/// With `Promotion::Kernel`, how late a deadline can be when workers block.
+const KERNEL_SLEEP_MS_MAX: i32 = 1000;
+
 /// Starts one more worker in a group; `false` if it has all that it may have.
 pub(crate) fn start(server: &Arc<Shared>, group: usize) -> std::io::Result<bool> {
     let Some(seat) = server.groups[group].take_seat() else { return Ok(false) };
@@ -114,7 +117,11 @@ impl Worker {
 
     fn wait_with_the_others(&mut self, group: &Group) {
         while !self.server.is_stopping() {
-            let timeout_ms = self.sleep_ms(group);
+            // Who knows of the next deadline may be blocked when it is due: nobody sleeps for ever.
+            let timeout_ms = match self.sleep_ms(group) {
+                -1 => KERNEL_SLEEP_MS_MAX,
+                timeout_ms => timeout_ms.min(KERNEL_SLEEP_MS_MAX),
+            };
             let count = self.wait(group, timeout_ms);
             self.work.read_clock();
             self.work.sheet.add(Count::Events, count as u64);
@@ -150,7 +157,7 @@ impl Worker {
             }
             return;
         }
-        self.serve_token(Token::from_bits(event.data), Ready { mask: event.mask, notes: Notes::NONE });
+        self.serve_token(Token::from_bits(event.data), Ready { mask: event.mask, exact: true, notes: Notes::NONE });
         self.progressed(group);
     }
 
@@ -160,7 +167,7 @@ impl Worker {
 
     /// What no event brings: turns that were used up, and deadlines.
     fn serve_waiting(&mut self, group: &Group) {
-        group.queue_due(self.work.now_ms);
+        group.queue_due(self.work.now_ms, &self.server.table);
         // As many as wait now: who is queued again comes after the next look at epoll.
         for _ in 0..group.queued_turns() {
             let Some((token, notes)) = group.queued_turn() else { break };

@@ -99,7 +99,8 @@ fn encoded<C: Codec>(codec: &C, frame: C::Frame<'_>) -> Vec<u8> {
 }
 
 fn nshead(body: &[u8]) -> NsheadFrame<'_> {
-    let header = NsheadHeader { id: 1, version: 2, log_id: 0xdead_beef, provider: *b"tester\0\0\0\0\0\0\0\0\0\0", reserved: 9 };
+    let header =
+        NsheadHeader { id: 1, version: 2, log_id: 0xdead_beef, provider: *b"tester\0\0\0\0\0\0\0\0\0\0", reserved: 9 };
     NsheadFrame { header, body }
 }
 
@@ -170,9 +171,15 @@ fn a_header_with_another_magic_is_malformed() {
 #[test]
 fn an_nshead_header_is_laid_out_as_its_readers_expect() {
     let frame = encoded(&Nshead::new(8), nshead(b"ab"));
-    let expected =
-        [&[1, 0, 2, 0, 0xef, 0xbe, 0xad, 0xde][..], b"tester\0\0\0\0\0\0\0\0\0\0", &[0x94, 0x93, 0x70, 0xfb], &[9, 0, 0, 0], &[2, 0, 0, 0], b"ab"]
-            .concat();
+    let expected = [
+        &[1, 0, 2, 0, 0xef, 0xbe, 0xad, 0xde][..],
+        b"tester\0\0\0\0\0\0\0\0\0\0",
+        &[0x94, 0x93, 0x70, 0xfb],
+        &[9, 0, 0, 0],
+        &[2, 0, 0, 0],
+        b"ab",
+    ]
+    .concat();
     assert_eq!(frame, expected);
 }
 

@@ -4,8 +4,8 @@
 mod common;
 
 use common::{Echo, Gate, Lines, Mode, echo_line, in_every_mode, lines, numbered_lines, pattern};
-use lf_core::codec::{Codec, Len32, Line, Nshead, NsheadFrame, NsheadHeader, Raw};
 use lf_core::Count;
+use lf_core::codec::{Codec, Len32, Line, Nshead, NsheadFrame, NsheadHeader, Raw};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -42,10 +42,8 @@ fn several_pipelining_peers_share_a_group() {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 let mut client = host.connect();
-                scope.spawn(|| {
-                    let mut client = client;
-                    client.exchange(&sent, &sent);
-                });
+                let sent = &sent;
+                scope.spawn(move || client.exchange(sent, sent));
             }
         });
     });

@@ -12,12 +12,13 @@ mod steady;
 mod tally;
 mod target;
 
+use outcome::Window;
 pub(crate) use outcome::{Latency, Outcome};
 pub(crate) use payload::{Ask, Frame, Payload};
 pub(crate) use tally::{Fault, Faults};
 pub(crate) use target::{PORTS_PER_SOURCE, SOURCES_MAX, Sources, Target};
 
-use crate::account::{Account, Use};
+use crate::account::{Account, Use, machine_cpu};
 use crate::limits;
 use crate::progress::Progress;
 use anyhow::{Context, Result, anyhow, bail};
@@ -174,6 +175,7 @@ struct Snapshot {
     normal: u64,
     slow: u64,
     account: Option<Account>,
+    machine: Duration,
 }
 
 impl Crew {
@@ -222,6 +224,7 @@ impl Crew {
             normal: sum(|gauge| gauge.normal.load(Relaxed)),
             slow: sum(|gauge| gauge.slow.load(Relaxed)),
             account,
+            machine: machine_cpu(),
         })
     }
 
@@ -256,11 +259,11 @@ pub(crate) fn run(plan: &Plan, progress: &Progress) -> Result<Outcome> {
     progress.sleep(plan.duration);
     let last = crew.snapshot(plan.server_pid)?;
     let tallies = crew.stop()?;
+    let requests = (last.normal - first.normal, last.slow - first.slow);
     let server = match (&first.account, &last.account) {
-        (Some(from), Some(to)) => Some(Use::between(from, to, last.normal + last.slow - first.normal - first.slow)),
+        (Some(from), Some(to)) => Some(Use::between(from, to, requests.0 + requests.1)),
         _ => None,
     };
-    let seconds = (last.at - first.at).as_secs_f64();
-    let requests = (last.normal - first.normal, last.slow - first.slow);
-    Ok(Outcome::new(&plan, seconds, requests, &tallies, server))
+    let window = Window { time: last.at - first.at, machine: last.machine.saturating_sub(first.machine) };
+    Ok(Outcome::new(&plan, window, requests, &tallies, server))
 }

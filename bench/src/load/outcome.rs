@@ -5,9 +5,12 @@ use super::{Mode, Plan};
 use crate::account::Use;
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use std::time::Duration;
 
 /// Above this share of a core a generator thread may be what is measured.
 const BUSY_MAX: f64 = 0.90;
+/// Cores that others may use before it is worth a word; ticks of 10 ms blur short runs.
+const OTHER_CORES_MAX: f64 = 0.25;
 /// Percentiles of the curve that the report draws.
 const CURVE: [f64; 22] = [
     0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 85.0, 90.0, 92.5, 95.0, 97.0, 98.0, 99.0, 99.5, 99.9,
@@ -77,12 +80,21 @@ pub(crate) struct Outcome {
     pub(crate) errors: Faults,
     pub(crate) client: ClientUse,
     pub(crate) server: Option<Use>,
+    /// CPU seconds per second that neither the generator nor the server has used.
+    pub(crate) other_cores: Option<f64>,
+}
+
+/// The measured time, and what the whole machine worked in it.
+#[derive(Clone, Copy)]
+pub(super) struct Window {
+    pub(super) time: Duration,
+    pub(super) machine: Duration,
 }
 
 impl Outcome {
     pub(super) fn new(
         plan: &Plan,
-        seconds: f64,
+        window: Window,
         (requests, slow_requests): (u64, u64),
         tallies: &[Tally],
         server: Option<Use>,
@@ -98,6 +110,9 @@ impl Outcome {
         let busy_max = tallies.iter().map(|tally| tally.busy).fold(0.0, f64::max);
         let cpu_us: f64 = tallies.iter().map(|tally| tally.cpu.as_secs_f64() * 1e6).sum();
         let server_is_busy = server.as_ref().is_some_and(|server| server.cores > BUSY_MAX);
+        let seconds = window.time.as_secs_f64();
+        let own = server.as_ref().map(|server| server.cores + cpu_us / 1e6 / seconds);
+        let machine = window.machine.as_secs_f64() / seconds;
         let open_loop = matches!(plan.mode, Mode::Rate(_));
         Outcome {
             mode: plan.mode.name(),
@@ -119,8 +134,14 @@ impl Outcome {
                 cpu_us_per_request: cpu_us / count(requests + slow_requests).max(1.0),
                 is_bottleneck: busy_max > BUSY_MAX && !server_is_busy && !open_loop,
             },
+            other_cores: own.map(|own| (machine - own).max(0.0)),
             server,
         }
+    }
+
+    /// Whether other work on this machine has taken enough CPU to move the figures.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        self.other_cores.is_some_and(|cores| cores > OTHER_CORES_MAX)
     }
 
     /// Warnings that belong beside the figures.
@@ -131,6 +152,12 @@ impl Outcome {
                 "the generator is the bottleneck: its busiest thread used {:.0} % of a core and the server was not busy; \
                  give it --threads or a core of its own (--pin)",
                 self.client.busy_max * 100.0
+            ));
+        }
+        if let Some(cores) = self.other_cores.filter(|_| self.is_disturbed()) {
+            warnings.push(format!(
+                "other work on this machine took {cores:.2} cores: CPU per request depends on who shares a core with whom; \
+                 measure again when it is quiet"
             ));
         }
         if self.errors.ports > 0 {

@@ -2,7 +2,7 @@
 
 mod plot;
 
-use crate::compare::{Series, per_cpu_second};
+use crate::compare::{Series, disturbance, per_cpu_second};
 use crate::load::Outcome;
 use crate::table;
 use crate::tour::{Findings, Stop};
@@ -80,6 +80,9 @@ fn section(stop: &Stop, baseline: &str) -> Result<String> {
     html.push_str(&figure("p99 latency", &plot::bars(&p99, table::micros)?));
     html.push_str("</div>\n");
     html.push_str(&figures_table(&stop.series, baseline));
+    if let Some(warning) = disturbance(&stop.series) {
+        let _ = writeln!(html, "<p class=note>{}</p>", escaped(&warning));
+    }
     html.push_str("</section>\n");
     Ok(html)
 }

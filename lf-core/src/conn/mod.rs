@@ -43,12 +43,10 @@ pub(crate) struct Deadlines {
     pub(crate) read_ms: u64,
     pub(crate) write_ms: u64,
     pub(crate) user_ms: u64,
-    /// When the group's wheel next looks at this connection.
-    pub(crate) wheel_ms: u64,
 }
 
 impl Deadlines {
-    const NONE: Self = Self { read_ms: NEVER_MS, write_ms: NEVER_MS, user_ms: NEVER_MS, wheel_ms: NEVER_MS };
+    const NONE: Self = Self { read_ms: NEVER_MS, write_ms: NEVER_MS, user_ms: NEVER_MS };
 
     pub(crate) fn first_ms(&self) -> u64 {
         self.read_ms.min(self.write_ms).min(self.user_ms)

@@ -4,6 +4,7 @@
 use super::Conn;
 use crate::outbox::Outbox;
 use crate::sys::claim::{Claim, Claimed, Notes, Owned};
+use crate::timer::{Alarm, Entry};
 use crate::token::Token;
 use parking_lot::Mutex;
 use std::sync::OnceLock;
@@ -16,6 +17,7 @@ const CHUNK_SLOTS: usize = 1024;
 pub(crate) struct Slot {
     pub(crate) claim: Claim<Conn>,
     pub(crate) outbox: Outbox,
+    pub(crate) alarm: Alarm,
 }
 
 #[derive(Debug)]
@@ -52,7 +54,7 @@ impl Table {
         let index = self.take_index()?;
         let (chunk, place) = (index as usize / CHUNK_SLOTS, index as usize % CHUNK_SLOTS);
         let slots = self.chunks[chunk].get_or_init(|| {
-            let slot = || Slot { claim: Claim::vacant(Conn::VACANT), outbox: Outbox::new() };
+            let slot = || Slot { claim: Claim::vacant(Conn::VACANT), outbox: Outbox::new(), alarm: Alarm::new() };
             (0..CHUNK_SLOTS).map(|_| slot()).collect()
         });
         let owned = slots[place].claim.occupy()?;
@@ -84,6 +86,15 @@ impl Table {
             Some(slot) => (Some(slot), slot.claim.claim(token.generation(), note)),
             None => (None, Claimed::Stale),
         }
+    }
+
+    /// A wheel's entry fires: who has to look at their deadlines.
+    pub(crate) fn due(&self, entry: Entry) -> Option<Token> {
+        let slot = self.slot(entry.slot)?;
+        if !slot.alarm.fired(entry.due_ms) {
+            return None;
+        }
+        slot.claim.generation().map(|generation| Token::new(entry.slot, generation))
     }
 
     /// Tokens of the connections that are there now; they may be gone when looked at.

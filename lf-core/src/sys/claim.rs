@@ -95,7 +95,8 @@ impl<T> Claim<T> {
         }
         let generation = generation_of(word);
         self.word
-            .compare_exchange(word, word_of(generation, RUNNING), Ordering::Acquire, Ordering::Relaxed)
+            // SeqCst here and in `generation`: see `timer::Alarm::set`.
+            .compare_exchange(word, word_of(generation, RUNNING), Ordering::SeqCst, Ordering::Relaxed)
             .ok()
             .map(|_| Owned { claim: self, generation })
     }
@@ -120,7 +121,7 @@ impl<T> Claim<T> {
 
     /// The life that the slot lives now; `None` if it is vacant.
     pub(crate) fn generation(&self) -> Option<u32> {
-        let word = self.word.load(Ordering::Acquire);
+        let word = self.word.load(Ordering::SeqCst);
         (word & VACANT == 0).then(|| generation_of(word))
     }
 }
