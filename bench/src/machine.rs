@@ -1,14 +1,12 @@
 //! Where and when figures were taken: a number without its machine says nothing.
 
 use crate::pin::cpu_count;
-use serde::Serialize;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;
 
 /// The surroundings of a run.
-#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cpus: u32,

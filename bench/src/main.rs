@@ -1,5 +1,7 @@
 //! `lf-bench`: drives echo servers over sockets and says what a request costs them.
 
+#![deny(unsafe_code)]
+
 mod account;
 mod cli;
 mod compare;

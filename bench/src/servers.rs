@@ -128,6 +128,12 @@ impl Yard {
         let (mut command, address) = match &spec.start {
             Start::Lf(options) => {
                 let mut command = Command::new(self.find_lf_echo()?);
+                // Settings of the user's shell would make the figures another server's.
+                for (name, _) in std::env::vars_os() {
+                    if name.as_encoded_bytes().starts_with(b"LF_ECHO_") {
+                        command.env_remove(name);
+                    }
+                }
                 command.args(["--listen", "127.0.0.1:0", "--frame", &self.frame.to_string()]);
                 command.args(*options).args(&self.lf_args).args(more);
                 (command, None)

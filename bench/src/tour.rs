@@ -10,7 +10,6 @@ use crate::report;
 use crate::servers::{Running, Spec, Yard};
 use crate::table;
 use anyhow::{Result, bail};
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,17 +22,14 @@ const SLOW_BLOCK: Duration = Duration::from_millis(10);
 const WARMUP: Duration = Duration::from_millis(150);
 
 /// One mode, over all servers and rounds.
-#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Stop {
-    #[serde(skip)]
-    pub(crate) mode: Option<Mode>,
+    mode: Mode,
     pub(crate) title: String,
     pub(crate) explanation: String,
     pub(crate) series: Vec<Series>,
 }
 
 /// All that the tour has found.
-#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Findings {
     pub(crate) machine: Machine,
     pub(crate) baseline: String,
@@ -74,7 +70,7 @@ pub(crate) fn run(args: &TourArgs, lf_echo: Option<&Path>) -> Result<Findings> {
             .map(|server| Case { label: server.name.clone(), server, shape: shape_of(mode, args.duration), mode })
             .collect();
         let series = interleave(&cases, args.rounds, &progress)?;
-        stops.push(Stop { mode: Some(mode), title, explanation, series });
+        stops.push(Stop { mode, title, explanation, series });
     }
     drop(progress);
     let findings = Findings { machine, baseline, stops, memory, skipped };
@@ -127,8 +123,7 @@ fn report_directory(args: &TourArgs) -> PathBuf {
 
 fn show(findings: &Findings) {
     for stop in &findings.stops {
-        let Some(mode) = stop.mode else { continue };
-        println!("{}: {}\n{}\n", stop.title, stop.explanation, describe(mode, &findings.baseline, &stop.series));
+        println!("{}: {}\n{}\n", stop.title, stop.explanation, describe(stop.mode, &findings.baseline, &stop.series));
     }
     let mut memory = table::new(&["idle memory", "connections", "RSS each", "", "kernel slab each", "connects/s"]);
     if let Some(column) = memory.column_mut(3) {

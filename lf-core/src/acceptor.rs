@@ -1,13 +1,15 @@
 //! The porch: one thread that takes connections from the listeners and deals them to the groups.
 
 use crate::admission::Rate;
+use crate::config::Trigger;
 use crate::conn::Conn;
 use crate::dealer::Dealer;
+use crate::drive::let_go;
 use crate::drive::registration;
 use crate::error::Error;
+use crate::group::Group;
 use crate::listener::Listener;
 use crate::peer::Peer;
-use crate::remote::hand_to_group;
 use crate::shared::Shared;
 use crate::stats::{Count, Refusal, Sheet};
 use crate::sys::claim::Notes;
@@ -29,6 +31,12 @@ const ACCEPTS_PER_BURST_MAX: usize = 256;
 const PAUSE: Duration = Duration::from_millis(100);
 /// The system's trouble is logged once in this time.
 const LOG_EVERY: Duration = Duration::from_secs(1);
+/// Connections that come further apart than this are taken one by one, without delay.
+const GATHER_GAP_MAX: Duration = Duration::from_micros(100);
+/// Connections that should come together while the acceptor waits ...
+const GATHER_CONNECTIONS: u32 = 8;
+/// ... but it never waits longer than this.
+const GATHER_MAX: Duration = Duration::from_micros(300);
 /// Events of one wait; listeners are few.
 const EVENTS: usize = 64;
 
@@ -58,6 +66,12 @@ pub(crate) struct Acceptor {
     dealer: Dealer,
     rate: Option<Rate>,
     logged: Option<Instant>,
+    /// Connections accepted since `woken`.
+    accepted: usize,
+    /// When the last burst was over.
+    woken: Instant,
+    /// Groups that got connections in this burst.
+    dealt: Vec<bool>,
 }
 
 impl Acceptor {
@@ -69,7 +83,9 @@ impl Acceptor {
         let sheet = server.stats.sheet();
         let dealer = Dealer::new(server.config.deal);
         let rate = server.config.accepts_per_second.map(|per_second| Rate::new(per_second, Instant::now()));
-        let acceptor = Self { server, listeners, epoll, sheet, dealer, rate, logged: None };
+        let dealt = vec![false; server.groups.len()];
+        let woken = Instant::now();
+        let acceptor = Self { server, listeners, epoll, sheet, dealer, rate, logged: None, accepted: 0, woken, dealt };
         acceptor.listen().map_err(Error::system("register a listener"))?;
         Ok((acceptor, StopAccepting(stop)))
     }
@@ -92,8 +108,31 @@ impl Acceptor {
                     rest = Some(time);
                 }
             }
+            self.wake_groups();
             if rest.is_some_and(|time| self.rest(time, &mut events)) {
                 return;
+            }
+            self.gather();
+        }
+    }
+
+    /// Where connections come quickly, waits a moment for some to come together: a burst costs one wake-up of this
+    /// thread and one of the group, not one for each connection.
+    fn gather(&mut self) {
+        let now = Instant::now();
+        let since = now.saturating_duration_since(self.woken);
+        self.woken = now;
+        let gap = since / u32::try_from(self.accepted).unwrap_or(u32::MAX).max(1);
+        let came = std::mem::take(&mut self.accepted);
+        if came > 0 && gap < GATHER_GAP_MAX {
+            std::thread::sleep((gap * GATHER_CONNECTIONS).min(GATHER_MAX));
+        }
+    }
+
+    fn wake_groups(&mut self) {
+        for (group, dealt) in self.server.groups.iter().zip(&mut self.dealt) {
+            if std::mem::take(dealt) {
+                group.wake_if_asleep();
             }
         }
     }
@@ -125,7 +164,8 @@ impl Acceptor {
 
     fn burst(&mut self, index: usize) -> Burst {
         for _ in 0..ACCEPTS_PER_BURST_MAX {
-            if let Some(Err(wait)) = self.rate.as_mut().map(|rate| rate.take(Instant::now())) {
+            let wait = self.rate.as_mut().map_or(Duration::ZERO, |rate| rate.wait(Instant::now()));
+            if !wait.is_zero() {
                 self.sheet.add(Count::AcceptThrottles, 1);
                 return Burst::Rest(wait);
             }
@@ -174,6 +214,10 @@ impl Acceptor {
 
     fn admit(&mut self, fd: OwnedFd, peer: Peer, service: u16) {
         self.sheet.add(Count::Accepted, 1);
+        self.accepted += 1;
+        if let Some(rate) = &mut self.rate {
+            rate.spend();
+        }
         let server = Arc::clone(&self.server);
         if server.stats.connections.load(Ordering::Relaxed) >= server.max_connections {
             return self.sheet.refused(Refusal::MaxConnections);
@@ -189,27 +233,26 @@ impl Acceptor {
         let group = &server.groups[index];
         let now_ms = server.now_ms();
         *owned = Conn::new(fd, peer, service, u16::try_from(index).unwrap_or(0), now_ms);
-        let due_ms = after_ms(now_ms, server.config.timeouts.first_byte);
-        owned.deadlines.read_ms = due_ms;
-        group.schedule(slot, token, due_ms);
-        let greets = server.services[usize::from(service)].greets();
-        let interest = if greets { owned.interest().and(Mask::WRITE) } else { owned.interest() };
-        owned.armed = registration(server.config.trigger, interest);
+        owned.deadlines.read_ms = after_ms(now_ms, server.config.timeouts.first_byte);
+        group.schedule(slot, token, owned.deadlines.read_ms);
         group.connections.fetch_add(1, Ordering::Relaxed);
         server.stats.connections.fetch_add(1, Ordering::Relaxed);
-        // Registered while we still own it: whose event comes at once finds it owned and leaves a note.
-        let added = owned.fd().map_or(Ok(()), |fd| group.epoll.add(fd, owned.armed, token.to_bits()));
-        if let Err(error) = added {
-            tracing::warn!(%peer, %error, "cannot register a connection; it is refused");
-            self.sheet.refused(Refusal::System);
-            group.connections.fetch_sub(1, Ordering::Relaxed);
-            *owned = Conn::VACANT;
-            server.admission.leave(peer);
-            server.table.vacate(token, owned);
-            return server.left();
-        }
-        if let Err((owned, notes)) = owned.release() {
-            hand_to_group(&server, owned, token, notes | Notes::RESUME);
+        // Where all workers wait, nobody takes over the queue of one that blocks: each connection needs an event.
+        let by_event = group.all_wait && register(group, server.config.trigger, &mut owned, token).is_ok();
+        let notes = let_go(owned, if by_event { Notes::NONE } else { Notes::IO });
+        if !notes.is_empty() {
+            group.queue_turn(token, notes);
+            self.dealt[index] = true;
         }
     }
+}
+
+/// Registers a connection before its first turn. The event that says it can be written to brings that turn at once.
+fn register(group: &Group, trigger: Trigger, conn: &mut Conn, token: Token) -> io::Result<()> {
+    let mask = registration(trigger, conn.interest().and(Mask::WRITE));
+    let Some(fd) = conn.fd() else { return Ok(()) };
+    group.epoll.add(fd, mask, token.to_bits())?;
+    conn.armed = mask;
+    conn.registered = true;
+    Ok(())
 }

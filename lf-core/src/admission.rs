@@ -58,17 +58,18 @@ impl Rate {
         Self { per_second, tokens: (per_second / 10.0).max(1.0), filled: now }
     }
 
-    /// Takes one, or answers how long to wait for it.
-    pub(crate) fn take(&mut self, now: Instant) -> Result<(), Duration> {
+    /// How long to wait until one may come; zero if one may now.
+    pub(crate) fn wait(&mut self, now: Instant) -> Duration {
         let burst = (self.per_second / 10.0).max(1.0);
         let since = now.saturating_duration_since(self.filled).as_secs_f64();
         self.tokens = (self.tokens + since * self.per_second).min(burst);
         self.filled = now;
-        if self.tokens >= 1.0 {
-            self.tokens -= 1.0;
-            return Ok(());
-        }
-        Err(Duration::from_secs_f64((1.0 - self.tokens) / self.per_second))
+        Duration::from_secs_f64((1.0 - self.tokens).max(0.0) / self.per_second)
+    }
+
+    /// One has come.
+    pub(crate) fn spend(&mut self) {
+        self.tokens -= 1.0;
     }
 }
 
@@ -99,10 +100,11 @@ mod tests {
         let now = Instant::now();
         let mut rate = Rate::new(100, now);
         for _ in 0..10 {
-            rate.take(now).unwrap();
+            assert_eq!(rate.wait(now), Duration::ZERO);
+            rate.spend();
         }
-        let wait = rate.take(now).unwrap_err();
-        assert!(wait <= Duration::from_millis(10));
-        rate.take(now + wait + Duration::from_micros(1)).unwrap();
+        let wait = rate.wait(now);
+        assert!(wait > Duration::ZERO && wait <= Duration::from_millis(10));
+        assert_eq!(rate.wait(now + wait + Duration::from_micros(1)), Duration::ZERO);
     }
 }

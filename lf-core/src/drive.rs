@@ -95,24 +95,45 @@ fn requeue(group: &Group, token: Token, work: &Work) {
     }
 }
 
+/// Lets go of a connection without serving it; answers `notes` and all that came meanwhile.
+pub(crate) fn let_go(mut owned: Owned<'_, Conn>, mut notes: Notes) -> Notes {
+    while let Err((again, more)) = owned.release() {
+        (owned, notes) = (again, notes | more);
+    }
+    notes
+}
+
+/// Lets go of a connection for its own group to serve.
+pub(crate) fn hand_to_group(server: &Shared, owned: Owned<'_, Conn>, token: Token, notes: Notes) {
+    let group = &server.groups[usize::from(owned.group)];
+    group.queue_turn(token, let_go(owned, notes));
+    group.wake_if_asleep();
+}
+
 /// Asks epoll for what the connection wants now, and the wheel for its next deadline.
 fn rearm(server: &Shared, slot: &Slot, conn: &mut Conn, token: Token, again: bool, work: &Work) -> io::Result<()> {
-    if server.config.rebalance != Rebalance::Off && work.home.is_some() {
+    if server.config.rebalance != Rebalance::Off && work.home.is_some() && conn.registered {
         migrate(server, conn, token, work)?;
     }
     server.groups[usize::from(conn.group)].schedule(slot, token, conn.deadlines.first_ms());
     // Who is queued again is armed after that turn.
-    if again || server.config.trigger == Trigger::Edge {
+    if again || (conn.registered && server.config.trigger == Trigger::Edge) {
         return Ok(());
     }
-    let wanted = conn.interest().and(Mask::ONESHOT);
-    if conn.armed == wanted {
+    let group = &server.groups[usize::from(conn.group)];
+    let wanted = registration(server.config.trigger, conn.interest());
+    if conn.armed == wanted && conn.registered {
         return Ok(());
     }
     conn.armed = wanted;
-    work.sheet.add(Count::Rearms, 1);
-    let group = &server.groups[usize::from(conn.group)];
-    conn.fd().map_or(Ok(()), |fd| group.epoll.modify(fd, wanted, token.to_bits()))
+    let Some(fd) = conn.fd() else { return Ok(()) };
+    if conn.registered {
+        work.sheet.add(Count::Rearms, 1);
+        return group.epoll.modify(fd, wanted, token.to_bits());
+    }
+    group.epoll.add(fd, wanted, token.to_bits())?;
+    conn.registered = true;
+    Ok(())
 }
 
 /// Puts a connection into another group if its own has been asked to shed some.

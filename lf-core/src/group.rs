@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 /// Connections that want a turn which no event would bring: what was left undone, and deadlines.
 #[derive(Debug, Default)]
 pub(crate) struct ReadyQueue {
+    /// SeqCst: who adds and then sees nobody asleep is seen by who is about to sleep.
     len: AtomicUsize,
     waiting: Mutex<VecDeque<(Token, Notes)>>,
 }
@@ -27,7 +28,7 @@ impl ReadyQueue {
     fn extend(&self, entries: impl IntoIterator<Item = (Token, Notes)>) {
         let mut waiting = self.waiting.lock();
         waiting.extend(entries);
-        self.len.store(waiting.len(), Ordering::Release);
+        self.len.store(waiting.len(), Ordering::SeqCst);
     }
 
     fn pop(&self) -> Option<(Token, Notes)> {
@@ -36,12 +37,12 @@ impl ReadyQueue {
         }
         let mut waiting = self.waiting.lock();
         let entry = waiting.pop_front();
-        self.len.store(waiting.len(), Ordering::Release);
+        self.len.store(waiting.len(), Ordering::SeqCst);
         entry
     }
 
     fn len(&self) -> usize {
-        self.len.load(Ordering::Acquire)
+        self.len.load(Ordering::SeqCst)
     }
 }
 
@@ -50,6 +51,8 @@ pub(crate) struct Group {
     pub(crate) index: usize,
     pub(crate) epoll: Epoll,
     wake: EventFd,
+    /// Every worker waits for events, and some may sleep while another is awake.
+    pub(crate) all_wait: bool,
     pub(crate) baton: CachePadded<Baton>,
     /// A batch slot for each worker that may ever be.
     pub(crate) batches: Box<[Batch]>,
@@ -71,13 +74,19 @@ impl Group {
     pub(crate) fn new(index: usize, config: &Config) -> Result<Self, Error> {
         let epoll = Epoll::new().map_err(Error::system("create an epoll set"))?;
         let wake = EventFd::new().map_err(Error::system("create a wake-up descriptor"))?;
-        // Level-triggered and not one-shot: at shutdown every waiter has to hear it.
-        epoll.add(wake.as_fd(), Mask::READ, Token::WAKE).map_err(Error::system("register a wake-up descriptor"))?;
+        // Not one-shot: at shutdown it has to be heard, too. Only one waits, and an edge saves it the read; where all
+        // wait, all have to hear.
+        let mask = match config.promotion {
+            Promotion::Adaptive => Mask::READ.and(Mask::EDGE),
+            Promotion::Kernel => Mask::READ,
+        };
+        epoll.add(wake.as_fd(), mask, Token::WAKE).map_err(Error::system("register a wake-up descriptor"))?;
         let batch_events = batch_events(config);
         Ok(Self {
             index,
             epoll,
             wake,
+            all_wait: config.promotion == Promotion::Kernel,
             baton: CachePadded::new(Baton::new(config.workers_max)),
             batches: (0..config.workers_max).map(|_| Batch::new(batch_events)).collect(),
             progress: CachePadded::new(AtomicU64::new(0)),
@@ -92,6 +101,13 @@ impl Group {
     /// Wakes who waits for events.
     pub(crate) fn wake(&self) {
         self.wake.notify();
+    }
+
+    /// Wakes who waits for events, unless the group is awake and looks at its queue before it waits.
+    pub(crate) fn wake_if_asleep(&self) {
+        if self.all_wait || self.timers.is_asleep() {
+            self.wake.notify();
+        }
     }
 
     pub(crate) fn clear_wake(&self) {

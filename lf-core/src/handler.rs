@@ -49,16 +49,10 @@ pub trait Handler<C: Codec>: Send + Sync + 'static {
     /// What is remembered of a connection; `()` costs no memory.
     type State: Send + 'static;
 
-    /// The state of a new connection, made when its first event is served.
+    /// The state of a new connection.
     fn open(&self, peer: &Peer) -> Self::State;
 
-    /// Whether [`opened`](Self::opened) has to be called at once, because the server speaks first. It costs an event
-    /// for each connection.
-    fn greets(&self) -> bool {
-        false
-    }
-
-    /// The connection is there: called once, before all others; at the latest when its first bytes come.
+    /// The connection is there: called once, before all others, without waiting for the peer's first bytes.
     ///
     /// # Errors
     /// Closes the connection.

@@ -126,8 +126,10 @@ fn deliver(
 fn leave(server: &Shared, slot: &Slot, token: Token, message: Message, work: &mut Work) -> Result<Delivery, SendError> {
     put(server, slot, token, message)?;
     if NESTING.get() >= NESTING_MAX {
-        if let Claimed::Owned(owned) = slot.claim.claim(token.generation(), Notes::OUTBOX) {
-            hand_to_group(server, owned, token, Notes::OUTBOX);
+        if let Claimed::Owned(mut owned) = slot.claim.claim(token.generation(), Notes::OUTBOX) {
+            // Whoever sends before the group has come to it finds that something waits already.
+            owned.mail = true;
+            drive::hand_to_group(server, owned, token, Notes::OUTBOX);
         }
         return Ok(Delivery::Queued);
     }
@@ -139,16 +141,6 @@ fn leave(server: &Shared, slot: &Slot, token: Token, message: Message, work: &mu
         NESTING.set(NESTING.get() - 1);
     }
     Ok(Delivery::Queued)
-}
-
-/// Lets go of a connection for its own group to serve.
-pub(crate) fn hand_to_group(server: &Shared, mut owned: Owned<'_, Conn>, token: Token, mut notes: Notes) {
-    let group = &server.groups[usize::from(owned.group)];
-    while let Err((again, more)) = owned.release() {
-        (owned, notes) = (again, notes | more);
-    }
-    group.queue_turn(token, notes);
-    group.wake();
 }
 
 fn put(server: &Shared, slot: &Slot, token: Token, message: Message) -> Result<(), SendError> {

@@ -158,6 +158,11 @@ impl Timers {
         }
     }
 
+    /// Whether somebody may be asleep. Who asks has made known before what the sleeper should hear of.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.asleep_until_ms.load(Ordering::SeqCst) != 0
+    }
+
     pub(crate) fn awake(&self) {
         self.asleep_until_ms.store(0, Ordering::Relaxed);
     }

@@ -57,8 +57,6 @@ pub(crate) trait Service: Send + Sync {
     fn serve(&self, stage: Stage<'_>, ready: Ready, buffer: Option<&mut [u8]>) -> Verdict;
     /// Tells the handler that its connection has ended.
     fn closed(&self, conn: &mut Conn, closed: &Closed);
-    /// Whether a new connection needs a turn at once.
-    fn greets(&self) -> bool;
 }
 
 /// Where a turn takes place.
@@ -128,10 +126,6 @@ impl<C: Codec, H: Handler<C>> Service for Endpoint<C, H> {
         if told.is_err() {
             tracing::error!(token = %closed.token, peer = %closed.peer, "the handler panicked while closing");
         }
-    }
-
-    fn greets(&self) -> bool {
-        self.handler.greets()
     }
 }
 
@@ -291,8 +285,8 @@ impl<C: Codec, H: Handler<C>> Turn<'_, C, H> {
 
     fn read(&mut self, ready: Ready, buffer: &mut [u8]) -> Result<(), CloseReason> {
         // An edge tells of the peer's end once, and a note may stand for that very edge.
-        let to_the_end =
-            ready.mask.has(Mask::PEER_CLOSED.and(Mask::HANGUP)) || (!ready.exact && self.work.server.is_edge());
+        let to_the_end = ready.mask.has(Mask::PEER_CLOSED.and(Mask::HANGUP))
+            || (!ready.exact && self.conn.registered && self.work.server.is_edge());
         self.conn.unread = true;
         for _ in 0..READS_PER_TURN_MAX {
             if !self.conn.wants_read() || self.conn.frames_left {

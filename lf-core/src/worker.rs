@@ -152,7 +152,7 @@ impl Worker {
 
     fn serve(&mut self, group: &Group, event: Event) {
         if event.data == Token::WAKE {
-            if !self.server.is_stopping() {
+            if group.all_wait && !self.server.is_stopping() {
                 group.clear_wake();
             }
             return;

@@ -2,12 +2,15 @@
 //!
 //! They echo bytes, not frames, and honour `@block=US;` and `@work=US;` at the start of what a read returns.
 
+#[expect(unsafe_code, reason = "memory that the kernel writes to")]
 mod buffers;
 mod floor;
 mod kernel;
 mod oneshot;
+#[expect(unsafe_code, reason = "a descriptor that the one-shot protocol keeps open, not a borrow")]
 mod peer;
 mod tokio;
+#[expect(unsafe_code, reason = "entries that name memory and descriptors")]
 mod uring;
 
 use anyhow::{Context, Result};

@@ -1,7 +1,7 @@
 //! `/status` for people, `/connections` for people and scripts.
 
 use crate::conn::Phase;
-use crate::remote;
+use crate::drive;
 use crate::shared::Shared;
 use crate::stats::{CloseReason, Count, Refusal, Snapshot};
 use crate::sys::claim::{Claimed, Notes};
@@ -110,7 +110,7 @@ pub(super) fn connections(server: &Shared, query: &str) -> String {
                 let (peer, group, queued) = (owned.peer, owned.group, owned.queued_bytes());
                 // Whatever happened while we looked is for the group to serve.
                 if let Err((owned, notes)) = owned.release() {
-                    remote::hand_to_group(server, owned, token, notes);
+                    drive::hand_to_group(server, owned, token, notes);
                 }
                 let _ = writeln!(text, "{token} {peer} {group} {phase} {queued} {age_s}");
             }

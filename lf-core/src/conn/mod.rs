@@ -62,6 +62,8 @@ pub(crate) struct Conn {
     pub(crate) group: u16,
     pub(crate) phase: Phase,
     pub(crate) awaiting: Awaiting,
+    /// It is in its group's epoll set. A new connection has its first turn before it gets there.
+    pub(crate) registered: bool,
     /// What epoll was last asked for and has not told yet; `NONE` once a one-shot event was taken.
     pub(crate) armed: Mask,
     /// The peer has finished: a read answered 0.
@@ -102,6 +104,7 @@ impl Conn {
         group: 0,
         phase: Phase::Fresh,
         awaiting: Awaiting::FirstByte,
+        registered: false,
         armed: Mask::NONE,
         eof: false,
         peer_finished: false,

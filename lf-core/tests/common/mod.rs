@@ -224,6 +224,17 @@ impl Client {
         assert_eq!(String::from_utf8_lossy(&self.rest()), "");
     }
 
+    /// Finishes and waits for the server to do the same.
+    pub(crate) fn expect_end_after_finishing(mut self) {
+        self.finish();
+        self.expect_end();
+    }
+
+    /// The same connection once more, for another thread.
+    pub(crate) fn duplicate(&self) -> Self {
+        Self { socket: self.socket.try_clone().unwrap() }
+    }
+
     /// Sends while reading, so that neither side's buffers fill up for good.
     pub(crate) fn exchange(&mut self, bytes: &[u8], expected: &[u8]) {
         let sender = self.socket.try_clone().unwrap();

@@ -1,0 +1,196 @@
+//! Handlers that block: whoever shares their group, or their batch, is served all the same.
+#![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
+
+mod common;
+
+use common::{Client, Gate, Host, Mode, any_port, in_every_mode, lines, with_both_triggers};
+use lf_core::codec::Line;
+use lf_core::{Builder, Count, Outcome, Promotion};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// `gate` blocks until the gate opens, `announced` too but says so before, `first` waits at a gate of its own; then every
+/// line is echoed.
+fn serve(builder: Builder, gate: &Arc<Gate>, first: &Arc<Gate>) -> Host {
+    let (gate, first) = (Arc::clone(gate), Arc::clone(first));
+    let handler = lines(move |cx, line| -> Outcome {
+        match line {
+            "gate" => gate.pass(),
+            "announced" => cx.blocking(|| gate.pass()),
+            "first" => first.pass(),
+            "short" => Gate::new().pass_for(Duration::from_millis(20)),
+            _ => {}
+        }
+        Ok(cx.send(line.as_bytes())?)
+    });
+    Host::start(builder.listen(any_port(), Line::default(), handler))
+}
+
+fn say(client: &mut Client, line: &str) {
+    client.send(format!("{line}\n").as_bytes());
+    assert_eq!(client.line(), line);
+}
+
+fn assert_others_are_served(mode: Mode, how: &str, counted_as: Count) {
+    let gate = Gate::new();
+    let host = serve(mode.builder(), &gate, &Gate::new());
+    let mut others: Vec<_> = (0..20).map(|_| host.connect()).collect();
+    let mut blocked = host.connect();
+    blocked.send(format!("{how}\nsecond\n").as_bytes());
+    gate.until_waiting(1);
+    for round in 0..20 {
+        others.iter_mut().for_each(|other| say(other, &format!("round {round}")));
+    }
+    say(&mut host.connect(), "a new one, too");
+    if mode.promotion == Promotion::Adaptive {
+        assert!(host.count(counted_as) >= 1, "{counted_as:?}");
+    }
+    gate.open();
+    assert_eq!([blocked.line(), blocked.line()], [how, "second"], "its own frames stay in order");
+    say(&mut blocked, "and it goes on");
+}
+
+#[test]
+fn a_handler_that_blocks_unannounced_does_not_keep_its_group() {
+    in_every_mode(|mode| assert_others_are_served(mode, "gate", Count::Depositions));
+}
+
+#[test]
+fn a_handler_that_announces_its_blocking_does_not_keep_its_group() {
+    in_every_mode(|mode| assert_others_are_served(mode, "announced", Count::HandOvers));
+}
+
+/// Events gather while the only leader is held at the first gate; then they come to one worker as one batch.
+fn assert_batch_is_served(mode: Mode, how: &str) {
+    let (gate, first) = (Gate::new(), Gate::new());
+    let host = serve(mode.builder().tick(Duration::from_millis(200)), &gate, &first);
+    let mut holder = host.connect();
+    let mut clients: Vec<_> = (0..30).map(|_| host.connect()).collect();
+    holder.send(b"first\n");
+    first.until_waiting(1);
+    for (i, client) in clients.iter_mut().enumerate() {
+        client.send(if i == 0 { format!("{how}\n") } else { format!("number {i}\n") }.as_bytes());
+    }
+    first.open();
+    for (i, client) in clients.iter_mut().enumerate().skip(1) {
+        assert_eq!(client.line(), format!("number {i}"));
+    }
+    gate.until_waiting(1);
+    assert_eq!(holder.line(), "first");
+    if mode.promotion == Promotion::Adaptive {
+        assert!(host.count(Count::StolenEvents) > 0, "the rest of the batch was taken over");
+    }
+    gate.open();
+    assert_eq!(clients[0].line(), how);
+}
+
+#[test]
+fn a_handler_that_blocks_does_not_keep_the_rest_of_its_batch() {
+    in_every_mode(|mode| {
+        assert_batch_is_served(mode, "gate");
+        assert_batch_is_served(mode, "announced");
+    });
+}
+
+#[test]
+fn several_in_one_batch_may_block() {
+    in_every_mode(|mode| {
+        let (gate, first) = (Gate::new(), Gate::new());
+        let host = serve(mode.builder().workers(8), &gate, &first);
+        let mut clients: Vec<_> = (0..30).map(|_| host.connect()).collect();
+        for (i, client) in clients.iter_mut().enumerate() {
+            client.send(if i % 5 == 0 { "gate\n".into() } else { format!("number {i}\n") }.as_bytes());
+        }
+        for (i, client) in clients.iter_mut().enumerate().filter(|(i, _)| i % 5 != 0) {
+            assert_eq!(client.line(), format!("number {i}"));
+        }
+        gate.until_waiting(6);
+        gate.open();
+        clients.iter_mut().step_by(5).for_each(|client| assert_eq!(client.line(), "gate"));
+    });
+}
+
+#[test]
+fn a_group_grows_while_its_workers_block() {
+    with_both_triggers(|mode| {
+        for how in ["gate", "announced"] {
+            let gate = Gate::new();
+            let host = serve(mode.builder().workers(1).workers_max(8), &gate, &Gate::new());
+            let mut blocked: Vec<_> = (0..7).map(|_| host.connect()).collect();
+            blocked.iter_mut().for_each(|client| client.send(format!("{how}\n").as_bytes()));
+            gate.until_waiting(7);
+            say(&mut host.connect(), "the eighth worker serves");
+            assert!(host.count(Count::WorkersSpawned) >= 7);
+            gate.open();
+            blocked.iter_mut().for_each(|client| assert_eq!(client.line(), how));
+        }
+    });
+}
+
+#[test]
+fn when_every_worker_blocks_it_is_counted_and_service_goes_on_afterwards() {
+    with_both_triggers(|mode| {
+        for how in ["gate", "announced"] {
+            let gate = Gate::new();
+            let host = serve(mode.builder().workers(2).workers_max(3), &gate, &Gate::new());
+            let mut blocked: Vec<_> = (0..3).map(|_| host.connect()).collect();
+            blocked.iter_mut().for_each(|client| client.send(format!("{how}\n").as_bytes()));
+            gate.until_waiting(3);
+            host.until_count(Count::Starvations, 1);
+            let mut waits: Vec<_> = (0..20).map(|_| host.connect()).collect();
+            waits.iter_mut().for_each(|client| client.send(b"wait\n"));
+            assert_eq!(host.count(Count::WorkersSpawned), 1);
+            gate.open();
+            waits.iter_mut().for_each(|client| assert_eq!(client.line(), "wait"));
+            blocked.iter_mut().for_each(|client| assert_eq!(client.line(), how));
+            host.assert_serves_lines();
+        }
+    });
+}
+
+#[test]
+fn kernel_promotion_serves_when_every_worker_was_blocked() {
+    in_every_mode(|mode| {
+        let gate = Gate::new();
+        let host = serve(mode.builder().workers(3).workers_max(3), &gate, &Gate::new());
+        let mut blocked: Vec<_> = (0..10).map(|_| host.connect()).collect();
+        blocked.iter_mut().for_each(|client| client.send(b"gate\n"));
+        gate.until_waiting(3);
+        gate.open();
+        blocked.iter_mut().for_each(|client| assert_eq!(client.line(), "gate"));
+        host.assert_serves_lines();
+    });
+}
+
+#[test]
+fn a_connection_that_was_slow_is_promoted_for_up_front() {
+    with_both_triggers(|mode| {
+        let host = serve(mode.builder(), &Gate::new(), &Gate::new());
+        let mut slow = host.connect();
+        for _ in 0..5 {
+            say(&mut slow, "short");
+        }
+        host.until_count(Count::LearnedHandOvers, 1);
+        // A quick turn makes up for it.
+        say(&mut slow, "quick");
+        let learned = host.count(Count::LearnedHandOvers);
+        for _ in 0..50 {
+            say(&mut slow, "quick");
+        }
+        assert!(host.count(Count::LearnedHandOvers) < learned + 50, "what was learned can be forgotten");
+    });
+}
+
+#[test]
+fn what_was_answered_before_a_blocking_call_does_not_wait_for_it() {
+    in_every_mode(|mode| {
+        let gate = Gate::new();
+        let host = serve(mode.builder(), &gate, &Gate::new());
+        let mut client = host.connect();
+        client.send(b"before\nannounced\nafter\n");
+        assert_eq!(client.line(), "before");
+        gate.until_waiting(1);
+        gate.open();
+        assert_eq!([client.line(), client.line()], ["announced", "after"]);
+    });
+}
