@@ -33,10 +33,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 const LOG_EVERY: Duration = Duration::from_secs(1);
 /// Connections that come further apart than this are taken one by one, without delay.
 const GATHER_GAP_MAX: Duration = Duration::from_micros(100);
-/// Connections that should come together while the acceptor waits ...
-const GATHER_CONNECTIONS: u32 = 8;
-/// ... but it never waits longer than this.
-const GATHER_MAX: Duration = Duration::from_micros(300);
+/// How long the acceptor lets connections come together.
+const GATHER: Duration = Duration::from_micros(300);
+/// Waiting has to bring more connections than this to have been worth it.
+const GATHERED_MIN: u32 = 8;
+/// A burst of this many needs no waiting.
+const GATHERED_ENOUGH: u32 = 64;
+/// Bursts at most until waiting is tried again.
+const GATHER_BACKOFF_MAX: u32 = 4096;
 /// Events of one wait; listeners are few.
 const EVENTS: usize = 64;
 
@@ -70,6 +74,11 @@ pub(crate) struct Acceptor {
     accepted: usize,
     /// When the last burst was over.
     woken: Instant,
+    /// The acceptor waited before this burst.
+    gathered: bool,
+    /// Bursts until waiting is tried again, and how many it will be if that brings too few.
+    skip: u32,
+    backoff: u32,
     /// Groups that got connections in this burst.
     dealt: Vec<bool>,
 }
@@ -84,8 +93,21 @@ impl Acceptor {
         let dealer = Dealer::new(server.config.deal);
         let rate = server.config.accepts_per_second.map(|per_second| Rate::new(per_second, Instant::now()));
         let dealt = vec![false; server.groups.len()];
-        let woken = Instant::now();
-        let acceptor = Self { server, listeners, epoll, sheet, dealer, rate, logged: None, accepted: 0, woken, dealt };
+        let acceptor = Self {
+            server,
+            listeners,
+            epoll,
+            sheet,
+            dealer,
+            rate,
+            logged: None,
+            accepted: 0,
+            woken: Instant::now(),
+            gathered: false,
+            skip: 0,
+            backoff: 1,
+            dealt,
+        };
         acceptor.listen().map_err(Error::system("register a listener"))?;
         Ok((acceptor, StopAccepting(stop)))
     }
@@ -116,17 +138,25 @@ impl Acceptor {
         }
     }
 
-    /// Where connections come quickly, waits a moment for some to come together: a burst costs one wake-up of this
-    /// thread and one of the group, not one for each connection.
+    /// Where connections come quickly, waits for some to come together: a burst costs one wake-up of this thread and one
+    /// of the group, not one for each connection. Where that brings too few, as when few clients wait for each other's
+    /// turn, it is not tried again for a while.
     fn gather(&mut self) {
-        let now = Instant::now();
-        let since = now.saturating_duration_since(self.woken);
-        self.woken = now;
-        let gap = since / u32::try_from(self.accepted).unwrap_or(u32::MAX).max(1);
-        let came = std::mem::take(&mut self.accepted);
-        if came > 0 && gap < GATHER_GAP_MAX {
-            std::thread::sleep((gap * GATHER_CONNECTIONS).min(GATHER_MAX));
+        let since = self.woken.elapsed();
+        let came = u32::try_from(std::mem::take(&mut self.accepted)).unwrap_or(u32::MAX);
+        if std::mem::take(&mut self.gathered) {
+            let paid = came > GATHERED_MIN;
+            self.backoff = if paid { 1 } else { (self.backoff * 2).min(GATHER_BACKOFF_MAX) };
+            self.skip = if paid { 0 } else { self.backoff };
         }
+        let hurried = (1..GATHERED_ENOUGH).contains(&came) && since / came < GATHER_GAP_MAX;
+        if self.skip > 0 {
+            self.skip -= 1;
+        } else if hurried {
+            std::thread::sleep(GATHER);
+            self.gathered = true;
+        }
+        self.woken = Instant::now();
     }
 
     fn wake_groups(&mut self) {
@@ -237,8 +267,11 @@ impl Acceptor {
         group.schedule(slot, token, owned.deadlines.read_ms);
         group.connections.fetch_add(1, Ordering::Relaxed);
         server.stats.connections.fetch_add(1, Ordering::Relaxed);
-        // Where all workers wait, nobody takes over the queue of one that blocks: each connection needs an event.
-        let by_event = group.all_wait && register(group, server.config.trigger, &mut owned, token).is_ok();
+        // Who sleeps is woken by epoll; who is awake looks at the queue, and registers only who stays. Where all workers
+        // wait, nobody takes over the queue of one that blocks.
+        let greets = server.services[usize::from(service)].greets();
+        let by_event = group.all_wait || group.is_asleep();
+        let by_event = by_event && register(group, server.config.trigger, greets, &mut owned, token).is_ok();
         let notes = let_go(owned, if by_event { Notes::NONE } else { Notes::IO });
         if !notes.is_empty() {
             group.queue_turn(token, notes);
@@ -247,9 +280,10 @@ impl Acceptor {
     }
 }
 
-/// Registers a connection before its first turn. The event that says it can be written to brings that turn at once.
-fn register(group: &Group, trigger: Trigger, conn: &mut Conn, token: Token) -> io::Result<()> {
-    let mask = registration(trigger, conn.interest().and(Mask::WRITE));
+/// Registers a connection before its first turn. If the handler speaks first, that turn comes at once.
+fn register(group: &Group, trigger: Trigger, greets: bool, conn: &mut Conn, token: Token) -> io::Result<()> {
+    let interest = if greets { conn.interest().and(Mask::WRITE) } else { conn.interest() };
+    let mask = registration(trigger, interest);
     let Some(fd) = conn.fd() else { return Ok(()) };
     group.epoll.add(fd, mask, token.to_bits())?;
     conn.armed = mask;

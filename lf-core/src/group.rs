@@ -105,9 +105,14 @@ impl Group {
 
     /// Wakes who waits for events, unless the group is awake and looks at its queue before it waits.
     pub(crate) fn wake_if_asleep(&self) {
-        if self.all_wait || self.timers.is_asleep() {
+        if self.all_wait || self.is_asleep() {
             self.wake.notify();
         }
+    }
+
+    /// Whether the leader may be asleep; if it is not, it looks at the queue before it sleeps.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.timers.is_asleep()
     }
 
     pub(crate) fn clear_wake(&self) {

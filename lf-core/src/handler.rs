@@ -52,7 +52,13 @@ pub trait Handler<C: Codec>: Send + Sync + 'static {
     /// The state of a new connection.
     fn open(&self, peer: &Peer) -> Self::State;
 
-    /// The connection is there: called once, before all others, without waiting for the peer's first bytes.
+    /// Whether [`opened`](Self::opened) has to be called at once, because the server speaks first. It can cost an event
+    /// for each connection.
+    fn greets(&self) -> bool {
+        false
+    }
+
+    /// The connection is there: called once, before all others; at the latest when its first bytes come.
     ///
     /// # Errors
     /// Closes the connection.

@@ -16,6 +16,7 @@ mod admin;
 mod admission;
 mod batch;
 mod baton;
+mod bell;
 pub mod codec;
 mod config;
 mod conn;

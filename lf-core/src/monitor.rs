@@ -4,39 +4,13 @@ use crate::baton::{Promoted, Sight};
 use crate::config::Rebalance;
 use crate::shared::Shared;
 use crate::stats::Count;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::Thread;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Ticks without any progress after which the monitor sleeps until a leader rings.
 const QUIET_TICKS: u32 = 10;
 /// Ticks between two looks at how even the groups are.
 const REBALANCE_TICKS: u32 = 50;
-
-/// What rouses the monitor; rung by leaders that come back from waiting while it sleeps.
-#[derive(Debug)]
-pub(crate) struct Bell {
-    asleep: AtomicBool,
-    monitor: OnceLock<Thread>,
-}
-
-impl Bell {
-    pub(crate) fn new() -> Self {
-        Self { asleep: AtomicBool::new(false), monitor: OnceLock::new() }
-    }
-
-    pub(crate) fn ring_if_asleep(&self) {
-        if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
-            self.ring();
-        }
-    }
-
-    pub(crate) fn ring(&self) {
-        if let Some(monitor) = self.monitor.get() {
-            monitor.unpark();
-        }
-    }
-}
 
 /// What was seen of a group at the last tick.
 type Look = (Sight, u64);
@@ -60,7 +34,6 @@ impl Monitor {
     }
 
     fn run(mut self) {
-        let _ = self.server.bell.monitor.set(std::thread::current());
         while !self.server.is_stopping() {
             std::thread::park_timeout(self.server.config.tick);
             let busy = self.tick();
@@ -97,14 +70,10 @@ impl Monitor {
     }
 
     fn sleep(&self) {
-        let bell = &self.server.bell;
-        bell.asleep.store(true, Ordering::SeqCst);
-        // A leader that began to serve before it could see that is seen here.
-        let awake = self.server.groups.iter().any(|group| group.baton.sight().is_serving());
-        while !awake && bell.asleep.load(Ordering::SeqCst) && !self.server.is_stopping() {
-            std::thread::park();
-        }
-        bell.asleep.store(false, Ordering::SeqCst);
+        let server = &self.server;
+        // A leader that began to serve before it could hear of our sleep is seen here.
+        let stay_up = || server.is_stopping() || server.groups.iter().any(|group| group.baton.sight().is_serving());
+        server.bell.sleep(stay_up);
     }
 
     fn rebalance(&self) {

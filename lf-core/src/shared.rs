@@ -1,11 +1,11 @@
 //! What all threads of a server share.
 
 use crate::admission::Admission;
+use crate::bell::Bell;
 use crate::config::{Config, Promotion, Trigger};
 use crate::conn::Table;
 use crate::drive;
 use crate::group::Group;
-use crate::monitor::Bell;
 use crate::stats::{Count, Snapshot, Stats};
 use crate::sys::claim::Notes;
 use crate::token::Token;

@@ -57,6 +57,8 @@ pub(crate) trait Service: Send + Sync {
     fn serve(&self, stage: Stage<'_>, ready: Ready, buffer: Option<&mut [u8]>) -> Verdict;
     /// Tells the handler that its connection has ended.
     fn closed(&self, conn: &mut Conn, closed: &Closed);
+    /// Whether a new connection needs a turn at once.
+    fn greets(&self) -> bool;
 }
 
 /// Where a turn takes place.
@@ -126,6 +128,10 @@ impl<C: Codec, H: Handler<C>> Service for Endpoint<C, H> {
         if told.is_err() {
             tracing::error!(token = %closed.token, peer = %closed.peer, "the handler panicked while closing");
         }
+    }
+
+    fn greets(&self) -> bool {
+        self.handler.greets()
     }
 }
 

@@ -176,6 +176,11 @@ impl Client {
         self.socket.shutdown(Shutdown::Write).unwrap();
     }
 
+    /// As [`finish`](Self::finish), whatever becomes of it.
+    pub(crate) fn try_finish(&mut self) {
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
     /// Leaves with a reset instead of a farewell.
     pub(crate) fn reset(self) {
         self.socket.set_linger(Some(Duration::ZERO)).unwrap();
