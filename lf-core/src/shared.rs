@@ -8,6 +8,7 @@ use crate::drive;
 use crate::group::Group;
 use crate::stats::{Count, Snapshot, Stats};
 use crate::sys::claim::Notes;
+use crate::sys::clock::monotonic_nanos;
 use crate::token::Token;
 use crate::turn::Service;
 use crate::work::{Work, signed};
@@ -29,7 +30,7 @@ pub(crate) struct Shared {
     pub(crate) bell: Bell,
     pub(crate) tick_nanos: u64,
     pub(crate) max_connections: usize,
-    pub(crate) started: Instant,
+    started_nanos: u64,
     pub(crate) draining: AtomicBool,
     pub(crate) stopping: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -54,7 +55,7 @@ impl Shared {
             bell: Bell::new(),
             tick_nanos: u64::try_from(config.tick.as_nanos()).unwrap_or(u64::MAX),
             max_connections,
-            started: Instant::now(),
+            started_nanos: monotonic_nanos(),
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             threads: Mutex::new(Vec::new()),
@@ -66,7 +67,11 @@ impl Shared {
 
     /// Nanoseconds since the server was made.
     pub(crate) fn now_nanos(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        monotonic_nanos().saturating_sub(self.started_nanos)
+    }
+
+    pub(crate) fn uptime(&self) -> Duration {
+        Duration::from_nanos(self.now_nanos())
     }
 
     pub(crate) fn now_ms(&self) -> u64 {

@@ -54,10 +54,14 @@ fn assert_closes(mode: Mode, site: Site, code: i32, why: CloseReason) {
     let host = serve(mode);
     let (mut victim, mut neighbour) = (host.connect(), host.connect());
     for client in [&mut victim, &mut neighbour] {
-        client.send(b"warm\n");
-        client.expect(b"warm\n");
+        let token = client.token();
+        // Whoever can be sent to directly is in no turn any more.
+        until("its turn has ended", || {
+            let delivery = host.running.remote().send(token, *b".").unwrap();
+            client.expect(b".");
+            delivery == Delivery::Direct
+        });
     }
-    until("both turns have ended", || host.running.stats().count(lf_core::Count::Turns) >= 2);
     inject(site, [Fault::Errno(code)]);
     victim.send(b"hit\n");
     host.until_closed(why, 1);

@@ -9,13 +9,14 @@ use echo::{Echo, Effort, Payload};
 use lf_core::codec::{Len32, Line, Nshead, Raw};
 use lf_core::{Address, Builder, Deal, ListenOptions, Promotion, Rebalance, Server, Timeouts, Trigger};
 use options::{Frame, Options};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("LF_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     match run() {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

@@ -109,8 +109,10 @@ fn a_handler_that_is_stuck_does_not_hold_up_the_deadline() {
     in_every_mode(|mode| {
         let mut program = Program::start(&[mode, &["--drain", "200ms"]].concat());
         let mut stuck = program.connect();
-        stuck.send(b"on\n@block=10000000;\n");
-        stuck.expect(b"on\n");
+        stuck.exchange(b"hello\n");
+        stuck.send(b"@block=10000000;\n");
+        // Served after it.
+        program.connect().exchange(b"hello\n");
         program.signal("TERM");
         assert_eq!(program.wait().status.code(), Some(3));
     });

@@ -20,7 +20,7 @@ pub(super) fn text(server: &Shared) -> Result<String, fmt::Error> {
         snapshot: server.snapshot(),
         workers,
         max_connections: server.max_connections,
-        uptime_seconds: server.started.elapsed().as_secs_f64(),
+        uptime_seconds: server.uptime().as_secs_f64(),
         resident_bytes: limits::resident_bytes(),
     }));
     let mut text = String::new();

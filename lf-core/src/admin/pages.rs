@@ -40,7 +40,7 @@ pub(super) fn status(server: &Shared) -> String {
          <style>{STYLE}</style><h1>{name}: {state}</h1><p>up {up} s, {promotion:?}, {trigger:?}, {rss} MiB resident, \
          <a href=/metrics>metrics</a>, <a href=/connections>connections</a></p>",
         name = server.config.name,
-        up = server.started.elapsed().as_secs(),
+        up = server.uptime().as_secs(),
         promotion = server.config.promotion,
         trigger = server.config.trigger,
         rss = limits::resident_bytes() / (1 << 20),

@@ -1,6 +1,7 @@
 //! The fence: every system call and every `unsafe` block of the crate stands in here.
 
 pub(crate) mod claim;
+pub(crate) mod clock;
 pub(crate) mod epoll;
 pub(crate) mod eventfd;
 #[cfg_attr(not(feature = "faults"), allow(dead_code, unreachable_pub, reason = "tests inject faults"))]
