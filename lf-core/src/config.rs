@@ -147,6 +147,8 @@ const WORKERS_MAX: usize = 1024;
 const BATCH_EVENTS_MAX: usize = 1024;
 /// Slots of the connection table at most: tokens count them in 32 bits, and the last ones are reserved.
 const CONNECTIONS_MAX: usize = 1 << 31;
+/// Connections at most unless told otherwise, where the descriptor limit is next to none.
+const CONNECTIONS_MAX_DEFAULT: usize = 1 << 22;
 /// Descriptors for standard streams, logs, and what the host program opens.
 const DESCRIPTORS_SPARE: usize = 32;
 
@@ -173,6 +175,14 @@ impl Config {
             Rebalance::Margin { percent } => percent as usize,
         };
         in_range("rebalance.margin", percent, 1, 10_000)?;
+        if self.rebalance != Rebalance::Off && self.promotion == Promotion::Kernel {
+            return Err(Error::Setting {
+                name: "rebalance",
+                value: format!("{:?}", self.rebalance),
+                limit: "off with Promotion::Kernel, which has no leader to watch".into(),
+                remedy: "use Promotion::Adaptive, or deal by least connections",
+            });
+        }
         in_range("accepts_per_second", self.accepts_per_second.unwrap_or(1) as usize, 1, 100_000_000)?;
         let tick_us = usize::try_from(self.tick.as_micros()).unwrap_or(usize::MAX);
         in_range("tick (microseconds)", tick_us, 100, 1_000_000)?;
@@ -204,7 +214,7 @@ impl Config {
             Some(wanted) if wanted > reachable => Err(Error::Descriptors { wanted, limit, reserved, reachable }),
             Some(wanted) => Ok(wanted),
             None if reachable == 0 => Err(Error::Descriptors { wanted: 1, limit, reserved, reachable }),
-            None => Ok(reachable.min(CONNECTIONS_MAX)),
+            None => Ok(reachable.min(CONNECTIONS_MAX_DEFAULT)),
         }
     }
 }
@@ -223,6 +233,13 @@ mod tests {
         let error = Config { groups: 0, ..Config::default() }.validate().unwrap_err();
         assert!(error.to_string().contains("groups = 0"), "{error}");
         assert!(error.to_string().contains("from 1 to 1024"), "{error}");
+    }
+
+    #[test]
+    fn a_combination_that_would_do_nothing_is_refused() {
+        let rebalance = Rebalance::Margin { percent: 20 };
+        let config = Config { promotion: Promotion::Kernel, rebalance, ..Config::default() };
+        assert!(config.validate().unwrap_err().to_string().contains("Adaptive"));
     }
 
     #[test]

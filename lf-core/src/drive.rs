@@ -103,6 +103,16 @@ pub(crate) fn let_go(mut owned: Owned<'_, Conn>, mut notes: Notes) -> Notes {
     notes
 }
 
+/// Lets go of a connection that was only looked at; what came meanwhile is for its group to serve.
+pub(crate) fn put_back(server: &Shared, owned: Owned<'_, Conn>, token: Token) {
+    let group = usize::from(owned.group);
+    let notes = let_go(owned, Notes::NONE);
+    if !notes.is_empty() {
+        server.groups[group].queue_turn(token, notes);
+        server.groups[group].wake_if_asleep();
+    }
+}
+
 /// Lets go of a connection for its own group to serve.
 pub(crate) fn hand_to_group(server: &Shared, owned: Owned<'_, Conn>, token: Token, notes: Notes) {
     let group = &server.groups[usize::from(owned.group)];

@@ -76,10 +76,10 @@ pub enum SendError {
     /// That connection is gone.
     #[error("the connection is gone")]
     Gone,
-    /// The connection's queue has reached `outbox_bytes_max`.
+    /// The connection's queue has reached [`OutputLimits::max`](crate::OutputLimits::max).
     #[error("the connection's output queue is full")]
     Full,
-    /// All queues together have reached `outbox_bytes_total_max`.
+    /// All queues together have reached [`OutputLimits::total_max`](crate::OutputLimits::total_max).
     #[error("the server's output queues are full")]
     ServerFull,
 }

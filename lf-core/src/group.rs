@@ -173,6 +173,12 @@ impl Group {
         Some((shed & ((1 << SHED_BITS) - 1)) as usize)
     }
 
+    /// A worker could not be started after all.
+    pub(crate) fn give_back_seat(&self, seat: usize) {
+        // If another one has been taken since, this one stays empty.
+        let _ = self.workers.compare_exchange(seat + 1, seat, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// A seat for one more worker; `None` when the group has all that it may have.
     pub(crate) fn take_seat(&self) -> Option<usize> {
         self.workers

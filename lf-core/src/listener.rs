@@ -97,7 +97,10 @@ pub(crate) struct Listener {
 impl Listener {
     pub(crate) fn open(address: &Address, options: &ListenOptions) -> Result<Self, Error> {
         let fail = |source| Error::Listen { address: address.to_string(), source };
-        let backlog = clamp_backlog(address, options.backlog);
+        let backlog = match address {
+            Address::Inherited(_) => 0,
+            Address::Tcp(_) | Address::Unix(_) | Address::Abstract(_) => clamp_backlog(address, options.backlog),
+        };
         let (socket, path) = match address {
             Address::Tcp(at) => (open_tcp(*at, options, backlog).map_err(fail)?, None),
             Address::Unix(path) => (open_unix(path, backlog).map_err(fail)?, Some(path.clone())),

@@ -80,8 +80,11 @@ impl Monitor {
         let Rebalance::Margin { percent } = self.server.config.rebalance else { return };
         let loads: Vec<usize> =
             self.server.groups.iter().map(|group| group.connections.load(Ordering::Relaxed)).collect();
-        for (from, to, count) in plan(&loads, percent as usize) {
-            self.server.groups[from].ask_to_shed(count, to);
+        let plan = plan(&loads, percent as usize);
+        for group in &self.server.groups {
+            let (to, count) =
+                plan.iter().find(|(from, ..)| *from == group.index).map_or((0, 0), |(_, to, n)| (*to, *n));
+            group.ask_to_shed(count, to);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Reaching a connection from any thread.
 
-use crate::conn::{Conn, Slot};
+use crate::conn::{Conn, Phase, Slot};
 use crate::drive;
 use crate::error::SendError;
 use crate::outbox::{Message, Rejected};
@@ -106,6 +106,10 @@ fn deliver(
     message: Message,
     work: &mut Work,
 ) -> Result<Delivery, SendError> {
+    if !matches!(owned.phase, Phase::Fresh | Phase::Open) {
+        drive::put_back(server, owned, token);
+        return Err(SendError::Gone);
+    }
     // Behind what waits already, nothing may overtake.
     let waits = owned.paused || owned.mail;
     let (queued, notes) = if waits {

@@ -296,36 +296,40 @@ impl Running {
         let mut signal = None;
         let mut give_up = || {
             signal = signal.or_else(&mut forced_by);
-            signal.is_some()
+            signal.is_some() || Instant::now() >= deadline
         };
         // Who comes in between the stop and the sweep is found by the next sweep.
         let mut left = usize::MAX;
-        while left > 0 && Instant::now() < deadline && !give_up() {
-            self.shared.tell_all(Notes::DRAIN);
+        while left > 0 && !give_up() {
+            self.shared.tell_all(Notes::DRAIN, &mut give_up);
             let sweep = deadline.min(Instant::now() + Duration::from_millis(100));
             left = self.shared.wait_until_empty(sweep, &mut give_up);
         }
-        let cut = self.end();
-        if cut.0 > 0 {
-            tracing::warn!(connections = cut.0, "cut at the end of the drain");
+        let (cut, threads_left) = self.end(signal.is_none());
+        if cut > 0 {
+            tracing::warn!(connections = cut, "cut at the end of the drain");
         }
-        Ended { cut: cut.0, forced_by: signal, threads_left: cut.1 }
+        Ended { cut, forced_by: signal, threads_left }
     }
 
-    /// Cuts who is left, and ends the threads. Answers (connections cut, threads left behind).
-    fn end(&mut self) -> (usize, usize) {
+    /// Ends the threads and, unless it has to be done at once, tells the handlers of the connections that are cut.
+    /// Answers (connections cut, threads left behind).
+    fn end(&mut self, properly: bool) -> (usize, usize) {
         self.shared.draining.store(true, Ordering::Release);
         self.stop.stop();
         let cut = self.shared.stats.connections.load(Ordering::Acquire);
-        if cut > 0 {
-            self.shared.tell_all(Notes::CLOSE);
-        }
         if let Some(admin) = &mut self.admin {
-            admin.end();
+            admin.end(properly);
+        }
+        if !properly {
+            return (cut, self.shared.stop(Instant::now()));
+        }
+        if cut > 0 {
+            self.shared.tell_all(Notes::CLOSE, || false);
         }
         let threads_left = self.shared.stop(Instant::now() + JOIN);
         // What came in while the threads ended.
-        self.shared.tell_all(Notes::CLOSE);
+        self.shared.tell_all(Notes::CLOSE, || false);
         (cut, threads_left)
     }
 }
@@ -333,7 +337,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.shared.is_stopping() {
-            self.end();
+            self.end(true);
         }
     }
 }

@@ -142,10 +142,18 @@ impl Shared {
         }
     }
 
-    /// Leaves `notes` with every connection; who is idle is served right here.
-    pub(crate) fn tell_all(self: &Arc<Self>, notes: Notes) {
+    /// Leaves `notes` with every connection, until `give_up`; who is idle is served right here.
+    pub(crate) fn tell_all(self: &Arc<Self>, notes: Notes, mut give_up: impl FnMut() -> bool) {
+        /// Connections between two looks at the clock and the signals.
+        const LOOK_EVERY: usize = 1024;
         let mut work = Work::new(Arc::clone(self), Arc::clone(&self.stats.outside), None);
-        for token in self.table.tokens() {
+        for (told, token) in self.table.tokens().enumerate() {
+            if told % LOOK_EVERY == 0 {
+                if give_up() {
+                    return;
+                }
+                work.read_clock();
+            }
             drive::claim_and_drive(self, token, drive::ready_of(notes), &mut work, None);
         }
     }

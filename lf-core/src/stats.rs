@@ -80,8 +80,6 @@ labels! {
         MaxConnections = "max_connections",
         /// The peer's address has `max_per_address`.
         MaxPerAddress = "max_per_address",
-        /// The connection could not be registered.
-        System = "system",
     }
 }
 
@@ -133,7 +131,7 @@ labels! {
         DirectSends = "direct_sends",
         /// Messages left in an outbox.
         QueuedSends = "queued_sends",
-        /// Messages refused because a queue was full.
+        /// Messages refused: their connection was gone, or a queue was full.
         RefusedSends = "refused_sends",
         /// Times that reading paused at the high watermark.
         ReadPauses = "read_pauses",

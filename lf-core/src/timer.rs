@@ -49,11 +49,12 @@ impl Wheel {
     }
 
     fn insert(&mut self, due_ms: u64, guest: u32) {
-        // What is overdue fires at the next tick; what is too far away comes round once more.
-        let due_ms = due_ms.clamp(self.now_ms + 1, self.now_ms + SPAN_MS - 1);
-        let differing = (self.now_ms ^ due_ms) | (SLOTS as u64 - 1);
+        // What is overdue is looked at in the next tick; what is too far away comes round once more. The entry keeps its
+        // own time, by which the slot's alarm knows it.
+        let look_ms = due_ms.clamp(self.now_ms + 1, self.now_ms + SPAN_MS - 1);
+        let differing = (self.now_ms ^ look_ms) | (SLOTS as u64 - 1);
         let level = (((u64::BITS - 1 - differing.leading_zeros()) / BITS_PER_LEVEL) as usize).min(LEVELS - 1);
-        let slot = slot_of(due_ms, level);
+        let slot = slot_of(look_ms, level);
         self.levels[level].occupied |= 1 << slot;
         self.levels[level].slots[slot].push(Entry { due_ms, slot: guest });
     }
@@ -218,6 +219,16 @@ mod tests {
         assert!((1..=500).contains(&timers.sleep_ms(0)), "it may look earlier, to sort, but never later");
         assert!(!timers.insert(900, 2), "it wakes before that anyway");
         assert!(timers.insert(100, 3));
+    }
+
+    #[test]
+    fn an_entry_keeps_its_time_when_it_is_overdue() {
+        let mut wheel = Wheel::new();
+        run(&mut wheel, 1000);
+        wheel.insert(5, 1);
+        let mut fired = Vec::new();
+        wheel.advance(1001, |entry| fired.push(entry.due_ms));
+        assert_eq!(fired, [5], "the alarm knows the entry by its time");
     }
 
     #[test]

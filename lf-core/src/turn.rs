@@ -242,10 +242,13 @@ impl<C: Codec, H: Handler<C>> Turn<'_, C, H> {
     }
 
     fn meet_deadlines(&mut self) -> Result<(), CloseReason> {
+        self.work.read_clock();
         let now_ms = self.work.now_ms;
         if self.conn.deadlines.user_ms <= now_ms {
             self.conn.deadlines.user_ms = NEVER_MS;
-            self.call(|handler, cx| handler.timeout(cx, Timeout::User))?;
+            if self.conn.phase == Phase::Open {
+                self.call(|handler, cx| handler.timeout(cx, Timeout::User))?;
+            }
         }
         let (which, why) = if self.conn.deadlines.write_ms <= now_ms {
             (Timeout::WriteStall, CloseReason::WriteStall)
@@ -437,7 +440,10 @@ impl<C: Codec, H: Handler<C>> Turn<'_, C, H> {
                     return Ok(());
                 }
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.conn.unread = false;
+                    return Ok(());
+                }
                 Err(error) => return Err(reason_of(&error)),
             }
         }
@@ -462,9 +468,10 @@ impl<C: Codec, H: Handler<C>> Turn<'_, C, H> {
             }
         }
         self.set_deadlines();
-        let more_kept = self.conn.frames_left && !self.conn.paused;
+        let takes_frames = self.conn.phase == Phase::Open && !self.conn.paused;
+        let more_kept = takes_frames && self.conn.frames_left;
+        let more_mail = takes_frames && self.conn.mail;
         let more_unread = self.conn.unread && self.work.server.is_edge() && self.conn.wants_read();
-        let more_mail = self.conn.mail && !self.conn.paused;
         if more_kept || more_unread || more_mail || (!reads && self.owes_a_read()) {
             Verdict::Again
         } else {
@@ -474,7 +481,7 @@ impl<C: Codec, H: Handler<C>> Turn<'_, C, H> {
 
     /// A thread that does not read leaves it to the group, where no event would bring it up.
     fn owes_a_read(&self) -> bool {
-        self.conn.unread && self.work.server.is_edge()
+        self.conn.unread && self.work.server.is_edge() && self.conn.wants_read()
     }
 
     fn is_drained(&self) -> bool {
@@ -501,7 +508,11 @@ impl<C: Codec, H: Handler<C>> Turn<'_, C, H> {
         }
         let timeouts = &self.work.server.config.timeouts;
         let in_frame = !conn.input.is_empty() && !conn.frames_left;
-        if in_frame {
+        if conn.paused {
+            // We do not read, so the peer cannot be late; that it takes nothing is the write stall's business.
+            conn.awaiting = Awaiting::NextFrame;
+            conn.deadlines.read_ms = NEVER_MS;
+        } else if in_frame {
             if conn.awaiting != Awaiting::FrameEnd {
                 conn.awaiting = Awaiting::FrameEnd;
                 conn.deadlines.read_ms = after_ms(self.work.now_ms, timeouts.frame);

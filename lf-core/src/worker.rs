@@ -23,7 +23,9 @@ pub(crate) fn start(server: &Arc<Shared>, group: usize) -> std::io::Result<bool>
     let Some(seat) = server.groups[group].take_seat() else { return Ok(false) };
     let shared = Arc::clone(server);
     let name = format!("{}-{group}.{seat}", server.config.name);
-    server.spawn(name, move || Worker::new(shared, group, seat).run())?;
+    server
+        .spawn(name, move || Worker::new(shared, group, seat).run())
+        .inspect_err(|_| server.groups[group].give_back_seat(seat))?;
     Ok(true)
 }
 
@@ -72,22 +74,26 @@ impl Worker {
 
     /// Waits and serves for as long as this worker leads.
     fn lead(&mut self, group: &Group) {
+        // The monitor may have gone to sleep while nobody led.
+        self.server.bell.ring_if_asleep();
         self.work.read_clock();
         self.take_over(group);
         while self.still_leads(group) {
-            let timeout_ms = self.sleep_ms(group);
             if !self.work.lead.as_ref().is_some_and(|lead| group.baton.wait_begins(lead)) {
                 break;
             }
+            // Only now, when nobody can depose us, is it ours to say how long the group sleeps.
+            let timeout_ms = self.sleep_ms(group);
             let count = self.wait(group, timeout_ms);
+            // Published before we can be deposed: whoever then takes over finds it.
+            let batch = &group.batches[self.seat];
+            batch.publish(self.events.take(count));
             if !self.work.lead.as_ref().is_some_and(|lead| group.baton.wait_ends(lead)) {
                 break;
             }
             self.server.bell.ring_if_asleep();
             self.work.read_clock();
             self.work.sheet.add(Count::Events, count as u64);
-            let batch = &group.batches[self.seat];
-            batch.publish(self.events.take(count));
             // Also when deposed meanwhile: what nobody else has taken yet is still served here.
             while let Some(event) = batch.claim() {
                 self.serve(group, event);
@@ -152,8 +158,12 @@ impl Worker {
 
     fn serve(&mut self, group: &Group, event: Event) {
         if event.data == Token::WAKE {
-            if group.all_wait && !self.server.is_stopping() {
+            if group.all_wait {
                 group.clear_wake();
+                // That may have been the call to stop, which all have to hear.
+                if self.server.is_stopping() {
+                    group.wake();
+                }
             }
             return;
         }

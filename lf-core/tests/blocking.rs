@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Client, Gate, Host, Mode, any_port, in_every_mode, lines, with_both_triggers};
+use common::{Client, Gate, Host, Mode, any_port, in_every_mode, lines, numbered_lines, with_both_triggers};
 use lf_core::codec::Line;
 use lf_core::{Builder, Count, Outcome, Promotion};
 use std::sync::Arc;
@@ -107,6 +107,30 @@ fn several_in_one_batch_may_block() {
         gate.until_waiting(6);
         gate.open();
         clients.iter_mut().step_by(5).for_each(|client| assert_eq!(client.line(), "gate"));
+    });
+}
+
+#[test]
+fn a_pipeline_goes_on_while_others_block() {
+    in_every_mode(|mode| {
+        let gate = Gate::new();
+        let host = serve(mode.builder().workers(16), &gate, &Gate::new());
+        let sent = numbered_lines(200_000);
+        let mut pipeline = host.connect();
+        let mut blocked: Vec<_> = (0..12).map(|_| host.connect()).collect();
+        std::thread::scope(|scope| {
+            let sent = &sent;
+            let done = scope.spawn(move || pipeline.exchange(sent, sent));
+            for (i, client) in blocked.iter_mut().enumerate() {
+                // In the midst of it, each in another of its turns.
+                host.until_count(Count::FramesReceived, 10_000 * (i as u64 + 1));
+                client.send(b"gate\n");
+            }
+            gate.until_waiting(12);
+            done.join().unwrap();
+        });
+        gate.open();
+        blocked.iter_mut().for_each(|client| assert_eq!(client.line(), "gate"));
     });
 }
 

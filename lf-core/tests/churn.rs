@@ -6,12 +6,12 @@
 
 mod common;
 
-use common::{Host, Mode, open_descriptors, until};
+use common::{Host, Mode, Stop, open_descriptors, until};
 use lf_core::codec::Raw;
 use lf_core::{CloseReason, Context, Count, Handler, Outcome, Peer, Promotion, Refusal, Remote, Token, Trigger};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -105,8 +105,8 @@ fn live(address: SocketAddr, id: u64, misdelivered: &AtomicU64) -> std::io::Resu
     Ok(())
 }
 
-fn send_until(stop: &AtomicBool, register: &Register, remote: &Remote, mut random: u64) {
-    while !stop.load(Ordering::Relaxed) {
+fn send_until(stop: &Stop, register: &Register, remote: &Remote, mut random: u64) {
+    while !stop.is_set() {
         for _ in 0..64 {
             random ^= random << 13;
             random ^= random >> 7;
@@ -130,8 +130,9 @@ fn churn(mode: Mode, connections: u64) {
     let host = Host::start(mode.builder().groups(2).listen(common::any_port(), Raw, handler));
     let lf_core::Address::Tcp(address) = host.address() else { panic!("it listens on TCP") };
     let (next, failed, misdelivered) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let stop = AtomicBool::new(false);
+    let stop = Stop::default();
     std::thread::scope(|scope| {
+        let _at_the_end = stop.at_the_end();
         for thread in 0..SENDER_THREADS as u64 {
             let (stop, register, remote) = (&stop, &register, host.running.remote());
             scope.spawn(move || send_until(stop, register, &remote, 0x9e37_79b9_7f4a_7c15 + thread));
@@ -153,7 +154,6 @@ fn churn(mode: Mode, connections: u64) {
             })
             .collect();
         clients.into_iter().for_each(|client| client.join().unwrap());
-        stop.store(true, Ordering::Relaxed);
     });
     assert_eq!(misdelivered.load(Ordering::Relaxed), 0, "bytes reached somebody else");
     let failed = failed.load(Ordering::Relaxed);

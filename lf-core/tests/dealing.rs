@@ -3,10 +3,9 @@
 
 mod common;
 
-use common::{Client, Echo, Host, any_port, in_every_mode, until, with_both_triggers};
+use common::{Client, Echo, Host, Stop, any_port, in_every_mode, until, with_both_triggers};
 use lf_core::codec::Line;
 use lf_core::{Builder, Count, Deal, Rebalance};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 fn start(builder: Builder) -> Host {
     Host::start(builder.listen(any_port(), Line::default(), Echo))
@@ -74,13 +73,14 @@ fn with_traffic_in_one_group(host: &Host, done: impl Fn() -> bool) {
     });
     host.until_connected(20);
     assert!(host.stats().group_connections().contains(&0));
-    let stop = AtomicBool::new(false);
+    let stop = Stop::default();
     std::thread::scope(|scope| {
+        let _at_the_end = stop.at_the_end();
         let stop = &stop;
         for (number, chunk) in clients.chunks_mut(5).enumerate() {
             scope.spawn(move || {
                 let mut round = 0;
-                while !stop.load(Ordering::Relaxed) {
+                while !stop.is_set() {
                     for (i, client) in chunk.iter_mut().enumerate() {
                         // A frame and a half, so that some of it waits in user space.
                         client.send(format!("{number} {i} {round}\n{number} {i}").as_bytes());
@@ -94,12 +94,7 @@ fn with_traffic_in_one_group(host: &Host, done: impl Fn() -> bool) {
                 }
             });
         }
-        // Also when it never comes to it, the clients are told to stop.
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| until("it is done", done)));
-        stop.store(true, Ordering::Relaxed);
-        if let Err(panic) = outcome {
-            std::panic::resume_unwind(panic);
-        }
+        until("it is done", done);
     });
     for client in &mut clients {
         client.send(b"after all\n");

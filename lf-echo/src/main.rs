@@ -16,7 +16,7 @@ use std::time::Duration;
 fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("LF_LOG").unwrap_or_else(|_| "info".into());
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     match run() {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

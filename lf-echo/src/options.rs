@@ -1,6 +1,7 @@
 //! The command line, the environment and the configuration file, in this order of precedence.
 
 use anyhow::{Context, bail};
+use clap::builder::FalseyValueParser;
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -91,7 +92,7 @@ pub(crate) struct Options {
     #[arg(long, env = "LF_ECHO_REBALANCE", value_name = "PERCENT", default_value_t = 0)]
     pub(crate) rebalance: u32,
     /// Pins the workers of group N to core N
-    #[arg(long, env = "LF_ECHO_PIN")]
+    #[arg(long, env = "LF_ECHO_PIN", value_parser = FalseyValueParser::new())]
     pub(crate) pin: bool,
     /// How long a leader may be stuck before a follower is promoted (100us to 1s)
     #[arg(long, env = "LF_ECHO_TICK", value_name = "TIME", default_value = "1ms", value_parser = humantime::parse_duration)]
@@ -115,7 +116,7 @@ pub(crate) struct Options {
     #[arg(long, env = "LF_ECHO_BACKLOG", value_name = "N", default_value_t = 4096)]
     pub(crate) backlog: u32,
     /// Lets several processes listen on the same port (SO_REUSEPORT)
-    #[arg(long, env = "LF_ECHO_REUSE_PORT")]
+    #[arg(long, env = "LF_ECHO_REUSE_PORT", value_parser = FalseyValueParser::new())]
     pub(crate) reuse_port: bool,
     /// Accepts a connection when its first bytes are there, or after this long (TCP_DEFER_ACCEPT); 0s = at once
     #[arg(long, env = "LF_ECHO_DEFER_ACCEPT", value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
@@ -142,7 +143,7 @@ pub(crate) struct Options {
     #[arg(long, env = "LF_ECHO_BLOCK_US", value_name = "US", default_value_t = 0)]
     pub(crate) block_us: u64,
     /// Announces that a message will block, instead of letting the monitor find out
-    #[arg(long, env = "LF_ECHO_ANNOUNCE")]
+    #[arg(long, env = "LF_ECHO_ANNOUNCE", value_parser = FalseyValueParser::new())]
     pub(crate) announce: bool,
 }
 

@@ -11,6 +11,8 @@ use std::sync::atomic::Ordering;
 
 /// Connections that `/connections` lists unless `?limit=N` says otherwise.
 const LISTED_DEFAULT: usize = 1000;
+/// ... and at most, so that the page fits into the output queue.
+const LISTED_MAX: usize = 100_000;
 
 const STYLE: &str = "body{font:14px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;\
 color:#222;background:#fff}h1{font-size:1.4em}h2{font-size:1.1em;margin:1.5em 0 .3em}table{border-collapse:collapse;\
@@ -90,7 +92,11 @@ fn turn_times(page: &mut String, stats: &Snapshot) {
 
 /// One line a connection: token, peer, group, phase, queued bytes, age in seconds. A connection in a turn shows `busy`.
 pub(super) fn connections(server: &Shared, query: &str) -> String {
-    let limit = query.split('&').find_map(|pair| pair.strip_prefix("limit=")?.parse().ok()).unwrap_or(LISTED_DEFAULT);
+    let limit = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("limit=")?.parse().ok())
+        .unwrap_or(LISTED_DEFAULT)
+        .min(LISTED_MAX);
     let total = server.stats.connections.load(Ordering::Relaxed);
     let mut text = format!("# {total} connections\n# token peer group phase queued_bytes age_s\n");
     for token in server.table.tokens().take(limit) {
@@ -108,10 +114,7 @@ pub(super) fn connections(server: &Shared, query: &str) -> String {
                 };
                 let age_s = server.now_ms().saturating_sub(owned.accepted_ms) / 1000;
                 let (peer, group, queued) = (owned.peer, owned.group, owned.queued_bytes());
-                // Whatever happened while we looked is for the group to serve.
-                if let Err((owned, notes)) = owned.release() {
-                    drive::hand_to_group(server, owned, token, notes);
-                }
+                drive::put_back(server, owned, token);
                 let _ = writeln!(text, "{token} {peer} {group} {phase} {queued} {age_s}");
             }
         }

@@ -350,6 +350,27 @@ impl Gate {
     }
 }
 
+/// Tells threads to stop, also when the test panics.
+#[derive(Default)]
+pub(crate) struct Stop(std::sync::atomic::AtomicBool);
+
+impl Stop {
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Sets it when what is answered is dropped.
+    pub(crate) fn at_the_end(&self) -> impl Drop + use<'_> {
+        struct Set<'a>(&'a Stop);
+        impl Drop for Set<'_> {
+            fn drop(&mut self) {
+                self.0.0.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        Set(self)
+    }
+}
+
 /// Numbered lines: what was lost, repeated or misplaced shows.
 pub(crate) fn numbered_lines(count: usize) -> Vec<u8> {
     (0..count).flat_map(|i| format!("line {i}\n").into_bytes()).collect()
