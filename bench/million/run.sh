@@ -182,6 +182,11 @@ megabytes() {
     awk -v bytes="$1" 'BEGIN { printf "%.1f MB", bytes / 1e6 }'
 }
 
+# The greatest RSS of lf-echo, in bytes. VmHWM lags by some pages for each thread, so it may be below what the flood saw.
+peak() {
+    printf '%s\n' "$(figure server_peak_bytes)" "$(figure flood_idle_rss_bytes)" "$(figure flood_touched_rss_bytes)" | sort -n | tail -n 1
+}
+
 summary() {
     local held idle touched empty_free
     held=$(figure flood_connections)
@@ -196,34 +201,38 @@ summary() {
     row "time to open them" "$(ratio "$(figure flood_seconds)" 1 1) s" "$(ratio "$(figure flood_connections_per_second)" 1) connections/s"
     row "RSS of lf-echo, all idle" "$(megabytes "$idle")" "$(ratio "$(figure flood_idle_rss_bytes_per_connection)" 1 1) B per connection"
     row "  after a message on each" "$(megabytes "$touched")" "$(ratio "$(figure flood_touched_rss_bytes_per_connection)" 1 1) B per connection"
-    row "  peak, closing them included" "$(megabytes "$(figure server_peak_bytes)")" "at most $rss_mb_max MB"
+    row "  peak, closing them included" "$(megabytes "$(peak)")" "at most $rss_mb_max MB"
     row "RSS of lf-bench flood" "$(megabytes "$(figure flood_own_rss_bytes)")"
     row "kernel slab, both ends" "$(megabytes "$(figure flood_idle_slab_bytes)")" "$(ratio "$(figure flood_idle_slab_bytes_per_connection)" 1) B per connection"
     row "MemFree before, and while held" "$(megabytes "$empty_free")" "$(megabytes "$(figure held_free_bytes)")"
     row "machine: CPUs, memory, accelerator" "$cpus" "$memory_mb MB, $used, Linux $(figure booted)"
+    row "commit" "$(git -C "$here" describe --always --dirty 2>/dev/null || echo unknown)"
     row "log" "$log"
 }
 
 # Says what was not as promised; fails if anything.
 judge() {
-    local failures=0
-    expect "connections held" "$(figure flood_connections)" -ge "$connections"
-    expect "connections on the admin page" "$(figure page_connections)" -ge "$connections"
-    expect "connections alive after the hold" "$(figure flood_alive)" -ge "$connections"
-    expect "messages echoed" "$(figure flood_echoed)" -ge "$connections"
-    expect "connections refused" "$(figure page_refused)" -eq 0
+    failures=0
+    expect "runs that came to their end" "$(figure ended)" 1 1
+    expect "connections held" "$(figure flood_connections)" "$connections" "$connections"
+    expect "connections on the admin page" "$(figure page_connections)" "$connections" "$connections"
+    expect "connections alive after the hold" "$(figure flood_alive)" "$connections" "$connections"
+    expect "messages echoed" "$(figure flood_echoed)" "$connections" "$connections"
+    expect "connections refused" "$(figure page_refused)" 0 0
     # One: the flood's probe.
-    expect "connections closed while all should be held" "$(figure page_closed)" -le 1
-    expect "connections left after all were reset" "$(figure page_left)" -eq 0
-    expect "bytes of lf-echo's RSS at its peak" "$(figure server_peak_bytes)" -le $((rss_mb_max * 1000000))
-    expect "exit code of the flood" "$(figure flood_exit)" -eq 0
-    expect "exit code of lf-echo" "$(figure server_exit)" -eq 0
-    [ "$failures" = 0 ] || die "$failures of these did not hold; see $log"
+    expect "connections closed while all should be held" "$(figure page_closed)" 0 1
+    expect "connections left after all were reset" "$(figure page_left)" 0 0
+    expect "bytes of lf-echo's RSS at its peak" "$(peak)" 1 $((rss_mb_max * 1000000))
+    expect "exit code of the flood" "$(figure flood_exit)" 0 0
+    expect "exit code of lf-echo" "$(figure server_exit)" 0 0
+    [ "$failures" = 0 ] || die "not as promised: $failures; see $log"
+    echo "as promised"
 }
 
+# NAME VALUE LEAST MOST
 expect() {
-    [ "$2" "$3" "$4" ] && return
-    echo "million: $1: $2, wanted $3 $4" >&2
+    [ "$2" -lt "$3" ] || [ "$2" -gt "$4" ] || return 0
+    echo "million: $1: $2, wanted $3$([ "$3" = "$4" ] || echo " to $4")" >&2
     failures=$((failures + 1))
 }
 

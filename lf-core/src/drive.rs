@@ -90,8 +90,8 @@ fn requeue(group: &Group, token: Token, work: &Work) {
     // The leader looks at the queue before it waits; everybody else has to ring, a leader that was deposed included.
     let at_home = work.home == Some(group.index);
     let leads = work.lead.as_ref().is_some_and(|lead| group.baton.holds(lead));
-    if !(at_home && (leads || work.server.is_kernel_promoted())) {
-        group.wake();
+    if !(at_home && leads) {
+        group.wake_if_asleep();
     }
 }
 

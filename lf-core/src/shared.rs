@@ -2,7 +2,7 @@
 
 use crate::admission::Admission;
 use crate::bell::Bell;
-use crate::config::{Config, Promotion, Trigger};
+use crate::config::{Config, Trigger};
 use crate::conn::Table;
 use crate::drive;
 use crate::group::Group;
@@ -80,10 +80,6 @@ impl Shared {
 
     pub(crate) fn is_edge(&self) -> bool {
         self.config.trigger == Trigger::Edge
-    }
-
-    pub(crate) fn is_kernel_promoted(&self) -> bool {
-        self.config.promotion == Promotion::Kernel
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -186,6 +186,52 @@ fn a_handler_that_blocks_over_a_deadline_does_not_keep_the_others_that_are_due()
     });
 }
 
+/// A message sets a short timer; a line waits at the gate.
+struct SetsOverMessages {
+    gate: Arc<Gate>,
+}
+
+impl Handler<Line> for SetsOverMessages {
+    type State = ();
+
+    fn open(&self, _peer: &Peer) {}
+
+    fn frame(&self, cx: &mut LineContext<'_>, line: &[u8]) -> Outcome {
+        if line == b"gate" {
+            self.gate.pass();
+        }
+        Ok(cx.send(cx.token().to_bits().to_string().as_bytes())?)
+    }
+
+    fn message(&self, cx: &mut LineContext<'_>, _message: &Arc<[u8]>) -> Outcome {
+        cx.set_timer(Duration::from_millis(50));
+        Ok(())
+    }
+
+    fn timeout(&self, cx: &mut LineContext<'_>, _which: Timeout) -> Outcome {
+        Ok(cx.send(b"timer")?)
+    }
+}
+
+#[test]
+fn a_timer_that_another_thread_sets_fires_while_a_handler_blocks() {
+    in_every_mode(|mode| {
+        let gate = Gate::new();
+        let handler = SetsOverMessages { gate: Arc::clone(&gate) };
+        let host = Host::start(mode.builder().timeouts(NEVER).listen(any_port(), Line::default(), handler));
+        let (mut blocked, mut other) = (host.connect(), host.connect());
+        let token = other.token();
+        blocked.send(b"gate\n");
+        gate.until_waiting(1);
+        for _ in 0..3 {
+            host.running.remote().send(token, *b"set it").unwrap();
+            assert_eq!(other.line(), "timer");
+        }
+        gate.open();
+        blocked.line();
+    });
+}
+
 #[test]
 fn a_user_timer_fires_once_and_never_early() {
     in_every_mode(|mode| {

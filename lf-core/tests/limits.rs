@@ -5,7 +5,7 @@ mod common;
 
 use common::{Client, Echo, Host, any_port, in_every_mode, until};
 use lf_core::codec::Line;
-use lf_core::{Address, Builder, Count, Error, OutputLimits, Rebalance, Refusal, Server, Timeouts};
+use lf_core::{Address, Builder, Count, Error, OutputLimits, Promotion, Rebalance, Refusal, Server, Timeouts};
 use std::time::{Duration, Instant};
 
 fn say(client: &mut Client, line: &str) {
@@ -122,6 +122,15 @@ fn settings_out_of_range_are_errors_that_name_them() {
         assert!(name.starts_with(setting), "{name} instead of {setting}");
         assert!(error.to_string().contains(remedy) && !remedy.is_empty(), "{error}");
     }
+}
+
+#[test]
+fn rebalancing_without_a_leader_to_watch_is_an_error() {
+    let builder = listening().rebalance(Rebalance::Margin { percent: 20 });
+    assert!(matches!(
+        error_of(builder.promotion(Promotion::Kernel)),
+        Error::Setting { name: "rebalance", .. }
+    ));
 }
 
 #[test]

@@ -210,7 +210,7 @@ fn a_closed_connection_is_gone_and_its_token_never_reaches_the_next_life_of_its_
         let mut second = host.connect();
         let new = second.token();
         // The same slot, as the number's lower half says.
-        assert_eq!(old.to_bits() as u32, new.to_bits() as u32);
+        assert_eq!(old.to_bits() << 32, new.to_bits() << 32);
         assert_ne!(old, new);
         assert_eq!(remote.send(old, *b"for the first"), Err(SendError::Gone));
         assert!(!remote.close(old));
@@ -266,6 +266,7 @@ fn a_connection_is_closed_by_its_token_also_while_its_handler_blocks() {
         gate.open();
         assert_eq!(busy.rest(), b"answer\n", "after the turn that it is in");
         host.until_closed(CloseReason::Requested, 2);
+        host.until_connected(0);
         assert!(!host.running.remote().close(token));
     });
 }
