@@ -14,6 +14,9 @@ use crate::work::Work;
 use std::io;
 use std::sync::atomic::Ordering;
 
+/// Turns in a row of one connection, while others leave notes; then its neighbours have theirs.
+const ROUNDS_MAX: u32 = 16;
+
 /// What a note asks for is not said more exactly than this.
 const ANY_IO: Mask = Mask::READ.and(Mask::WRITE);
 
@@ -46,7 +49,7 @@ pub(crate) fn drive(
     work: &mut Work,
     mut buffer: Option<&mut [u8]>,
 ) {
-    loop {
+    for round in 1.. {
         let conn = &mut *owned;
         if ready.mask != Mask::NONE {
             conn.armed = Mask::NONE;
@@ -72,9 +75,13 @@ pub(crate) fn drive(
             // From here on somebody else may own it.
             Ok(()) => {
                 if again {
-                    requeue(&server.groups[group], token, work);
+                    requeue(&server.groups[group], token, Notes::RESUME, work);
                 }
                 return;
+            }
+            Err((still_ours, notes)) if round >= ROUNDS_MAX => {
+                let notes = let_go(still_ours, if again { notes | Notes::RESUME } else { notes });
+                return requeue(&server.groups[group], token, notes, work);
             }
             Err((still_ours, notes)) => {
                 owned = still_ours;
@@ -84,9 +91,9 @@ pub(crate) fn drive(
     }
 }
 
-fn requeue(group: &Group, token: Token, work: &Work) {
+fn requeue(group: &Group, token: Token, notes: Notes, work: &Work) {
     work.sheet.add(Count::Requeues, 1);
-    group.queue_turn(token, Notes::RESUME);
+    group.queue_turn(token, notes);
     // The leader looks at the queue before it waits; everybody else has to ring, a leader that was deposed included.
     let at_home = work.home == Some(group.index);
     let leads = work.lead.as_ref().is_some_and(|lead| group.baton.holds(lead));
@@ -97,10 +104,14 @@ fn requeue(group: &Group, token: Token, work: &Work) {
 
 /// Lets go of a connection without serving it; answers `notes` and all that came meanwhile.
 pub(crate) fn let_go(mut owned: Owned<'_, Conn>, mut notes: Notes) -> Notes {
-    while let Err((again, more)) = owned.release() {
-        (owned, notes) = (again, notes | more);
+    loop {
+        // Whoever sends before the notes are served must find that something waits already.
+        owned.mail |= notes.has(Notes::OUTBOX);
+        match owned.release() {
+            Ok(()) => return notes,
+            Err((again, more)) => (owned, notes) = (again, notes | more),
+        }
     }
-    notes
 }
 
 /// Lets go of a connection that was only looked at; what came meanwhile is for its group to serve.

@@ -130,9 +130,7 @@ fn deliver(
 fn leave(server: &Shared, slot: &Slot, token: Token, message: Message, work: &mut Work) -> Result<Delivery, SendError> {
     put(server, slot, token, message)?;
     if NESTING.get() >= NESTING_MAX {
-        if let Claimed::Owned(mut owned) = slot.claim.claim(token.generation(), Notes::OUTBOX) {
-            // Whoever sends before the group has come to it finds that something waits already.
-            owned.mail = true;
+        if let Claimed::Owned(owned) = slot.claim.claim(token.generation(), Notes::OUTBOX) {
             drive::hand_to_group(server, owned, token, Notes::OUTBOX);
         }
         return Ok(Delivery::Queued);

@@ -24,6 +24,8 @@ use std::time::Duration;
 const READS_PER_TURN_MAX: usize = 16;
 /// Frames per turn, for the same reason.
 const FRAMES_PER_TURN_MAX: usize = 1024;
+/// Messages from other threads per turn; who floods a connection with them must not keep it from reading.
+const MESSAGES_PER_TURN_MAX: usize = 256;
 /// Room for one read behind what is there of an unfinished frame, in bytes. A declared length is not allocated at once.
 const READ_BYTES: usize = 64 * 1024;
 /// How long a peer may take to read our last words.
@@ -226,12 +228,16 @@ impl<C: Codec, H: Handler<C>> Turn<'_, C, H> {
     }
 
     fn take_messages(&mut self) -> Result<(), CloseReason> {
-        loop {
-            self.conn.mail = self.conn.paused;
-            if self.conn.paused || !matches!(self.conn.phase, Phase::Open) {
-                return Ok(());
+        // Unless the outbox is seen empty, something may be left in it.
+        self.conn.mail = true;
+        for _ in 0..MESSAGES_PER_TURN_MAX {
+            if self.conn.paused || self.conn.phase != Phase::Open {
+                break;
             }
-            let Some(message) = self.outbox.pop() else { return Ok(()) };
+            let Some(message) = self.outbox.pop() else {
+                self.conn.mail = false;
+                break;
+            };
             self.work.server.forget_queued(message.len());
             self.call(|handler, cx| handler.message(cx, &message))?;
             if self.work.out.len() >= FLUSH_BYTES {
@@ -239,6 +245,7 @@ impl<C: Codec, H: Handler<C>> Turn<'_, C, H> {
             }
             self.still_whole()?;
         }
+        Ok(())
     }
 
     fn meet_deadlines(&mut self) -> Result<(), CloseReason> {

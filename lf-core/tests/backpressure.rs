@@ -23,8 +23,7 @@ fn giver(mode: Mode, limits: OutputLimits, gate: &Arc<Gate>) -> Host {
         }
         Ok(())
     });
-    let timeouts = Timeouts { write_stall: Some(Duration::from_millis(300)), ..Timeouts::default() };
-    Host::start(mode.builder().output_limits(limits).timeouts(timeouts).listen(any_port(), Line::default(), handler))
+    Host::start(mode.builder().output_limits(limits).listen(any_port(), Line::default(), handler))
 }
 
 #[test]
@@ -87,9 +86,14 @@ fn answers_over_the_total_of_all_connections_close_with_output_overflow() {
 #[test]
 fn a_peer_that_takes_nothing_is_closed_at_the_write_stall_deadline() {
     in_every_mode(|mode| {
-        let host = giver(mode, OutputLimits::default(), &Gate::new());
+        let timeouts = Timeouts { write_stall: Some(Duration::from_millis(300)), ..Timeouts::default() };
+        let handler = lines(|cx, _| {
+            cx.send_bytes(&vec![b'x'; 9_000_000]);
+            Ok(())
+        });
+        let host = Host::start(mode.builder().timeouts(timeouts).listen(any_port(), Line::default(), handler));
         let mut client = Client::connect_slow(&host.address());
-        client.send(b"give 9000000\n");
+        client.send(b"go\n");
         host.until_closed(CloseReason::WriteStall, 1);
         assert_eq!(host.stats().queued_bytes(), 0);
         assert!(client.rest().len() < 9_000_000);

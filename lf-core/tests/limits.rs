@@ -127,10 +127,7 @@ fn settings_out_of_range_are_errors_that_name_them() {
 #[test]
 fn rebalancing_without_a_leader_to_watch_is_an_error() {
     let builder = listening().rebalance(Rebalance::Margin { percent: 20 });
-    assert!(matches!(
-        error_of(builder.promotion(Promotion::Kernel)),
-        Error::Setting { name: "rebalance", .. }
-    ));
+    assert!(matches!(error_of(builder.promotion(Promotion::Kernel)), Error::Setting { name: "rebalance", .. }));
 }
 
 #[test]
