@@ -206,7 +206,7 @@ summary() {
     row "kernel slab, both ends" "$(megabytes "$(figure flood_idle_slab_bytes)")" "$(ratio "$(figure flood_idle_slab_bytes_per_connection)" 1) B per connection"
     row "MemFree before, and while held" "$(megabytes "$empty_free")" "$(megabytes "$(figure held_free_bytes)")"
     row "machine: CPUs, memory, accelerator" "$cpus" "$memory_mb MB, $used, Linux $(figure booted)"
-    row "commit" "$(git -C "$here" describe --always --dirty 2>/dev/null || echo unknown)"
+    row "commit" "$commit"
     row "log" "$log"
 }
 
@@ -238,8 +238,10 @@ expect() {
 
 [ "$(uname -sm)" = "Linux x86_64" ] || die "the recipe is for Linux on x86_64, this is $(uname -sm)"
 free_mb=$(awk '$1 == "MemAvailable:" { printf "%d", $2 / 1024 }' /proc/meminfo)
-[ "$free_mb" -ge "$memory_mb" ] || die "MILLION_MEMORY_MB=$memory_mb, but only $free_mb MB are free; a connection takes about 9 KB"
+[ "$free_mb" -ge "$memory_mb" ] || die "MILLION_MEMORY_MB=$memory_mb, but only $free_mb MB are free; a connection takes about 8 KB, both ends"
 cd "$here"
+# As it is when the programs are built: a run takes long.
+commit=$(git describe --always --dirty 2>/dev/null || echo unknown)
 cargo build --release -p lf-echo -p lf-bench
 target=$(cargo metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 work=$target/million

@@ -16,6 +16,8 @@ use std::sync::atomic::Ordering;
 
 /// Turns in a row of one connection, while others leave notes; then its neighbours have theirs.
 const ROUNDS_MAX: u32 = 16;
+/// The same for a thread that only came to send: it has its own work to do.
+const SENDER_ROUNDS_MAX: u32 = 2;
 
 /// What a note asks for is not said more exactly than this.
 const ANY_IO: Mask = Mask::READ.and(Mask::WRITE);
@@ -49,6 +51,7 @@ pub(crate) fn drive(
     work: &mut Work,
     mut buffer: Option<&mut [u8]>,
 ) {
+    let rounds_max = if buffer.is_some() { ROUNDS_MAX } else { SENDER_ROUNDS_MAX };
     for round in 1.. {
         let conn = &mut *owned;
         if ready.mask != Mask::NONE {
@@ -79,7 +82,7 @@ pub(crate) fn drive(
                 }
                 return;
             }
-            Err((still_ours, notes)) if round >= ROUNDS_MAX => {
+            Err((still_ours, notes)) if round >= rounds_max => {
                 let notes = let_go(still_ours, if again { notes | Notes::RESUME } else { notes });
                 return requeue(&server.groups[group], token, notes, work);
             }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Client, Gate, Host, Mode, any_port, in_every_mode, lines, numbered_lines, with_both_triggers};
+use common::{Client, Gate, Host, Mode, any_port, in_every_mode, lines, numbered_lines, until, with_both_triggers};
 use lf_core::codec::Line;
 use lf_core::{Builder, Count, Outcome, Promotion};
 use std::sync::Arc;
@@ -191,10 +191,11 @@ fn a_connection_that_was_slow_is_promoted_for_up_front() {
     with_both_triggers(|mode| {
         let host = serve(mode.builder(), &Gate::new(), &Gate::new());
         let mut slow = host.connect();
-        for _ in 0..5 {
+        // A worker that has stepped down already may serve the next turn as well: then there is nothing to hand over.
+        until("a turn hands over because of the one before it", || {
             say(&mut slow, "short");
-        }
-        host.until_count(Count::LearnedHandOvers, 1);
+            host.count(Count::LearnedHandOvers) > 0
+        });
         // A quick turn makes up for it.
         say(&mut slow, "quick");
         let learned = host.count(Count::LearnedHandOvers);

@@ -87,7 +87,7 @@ fn live(address: SocketAddr, id: u64, misdelivered: &AtomicU64) -> std::io::Resu
     let mut first = [0; 8];
     stream.read_exact(&mut first)?;
     check(&first);
-    if id % 4 == 0 {
+    if id.is_multiple_of(4) {
         // Finishes, and reads until the server does, too.
         stream.shutdown(std::net::Shutdown::Write)?;
         let mut rest = Vec::new();

@@ -63,7 +63,7 @@ fn power_of_two_uses_every_group() {
 }
 
 /// Leaves all connections in one of two groups, under traffic, until `done`; every byte of it must come back.
-fn with_traffic_in_one_group(host: &Host, done: impl Fn() -> bool) {
+fn with_traffic_in_one_group(host: &Host, done: impl Fn() -> bool) -> Vec<Client> {
     let mut clients = connect(host, 40);
     assert_eq!(host.stats().group_connections(), [20, 20]);
     let mut at = 0;
@@ -100,13 +100,14 @@ fn with_traffic_in_one_group(host: &Host, done: impl Fn() -> bool) {
         client.send(b"after all\n");
         client.expect(b"after all\n");
     }
+    clients
 }
 
 #[test]
 fn connections_move_to_the_emptier_group_and_lose_nothing_on_the_way() {
     with_both_triggers(|mode| {
         let host = start(mode.builder().groups(2).rebalance(Rebalance::Margin { percent: 20 }));
-        with_traffic_in_one_group(&host, || {
+        let _clients = with_traffic_in_one_group(&host, || {
             let stats = host.stats();
             let (one, two) = (stats.group_connections()[0], stats.group_connections()[1]);
             one.abs_diff(two) <= 4
@@ -123,7 +124,7 @@ fn connections_move_to_the_emptier_group_and_lose_nothing_on_the_way() {
 fn connections_stay_where_they_were_dealt_unless_told_otherwise() {
     in_every_mode(|mode| {
         let host = start(mode.builder().groups(2));
-        with_traffic_in_one_group(&host, || host.count(Count::Turns) > 10_000);
+        let _clients = with_traffic_in_one_group(&host, || host.count(Count::Turns) > 10_000);
         assert_eq!(host.count(Count::Migrations), 0);
         assert!(host.stats().group_connections().contains(&0));
     });

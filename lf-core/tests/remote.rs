@@ -3,9 +3,10 @@
 
 mod common;
 
-use common::{Client, Gate, Host, LineContext, any_port, echo_line, in_every_mode, lines, until};
+use common::{Client, Gate, Host, LineContext, Stop, any_port, echo_line, in_every_mode, lines, until};
 use lf_core::codec::Line;
 use lf_core::{CloseReason, Count, Delivery, Handler, Outcome, Peer, Remote, SendError, Token};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 #[test]
@@ -320,5 +321,56 @@ fn the_message_hook_has_the_state_of_its_connection() {
             host.running.remote().send(token, *b"psst").unwrap();
             assert_eq!(client.line(), format!("{i} PSST"));
         }
+    });
+}
+
+/// Takes messages and says nothing about them.
+struct Swallows;
+
+impl Handler<Line> for Swallows {
+    type State = ();
+
+    fn open(&self, _peer: &Peer) {}
+
+    fn frame(&self, cx: &mut LineContext<'_>, _line: &[u8]) -> Outcome {
+        Ok(cx.send(cx.token().to_bits().to_string().as_bytes())?)
+    }
+
+    fn message(&self, _cx: &mut LineContext<'_>, _message: &Arc<[u8]>) -> Outcome {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_flood_of_messages_keeps_neither_a_connection_from_being_read_nor_a_sender_from_its_next_send() {
+    in_every_mode(|mode| {
+        let host = mode.serve(Line::default(), Swallows);
+        let mut clients: Vec<_> = (0..3).map(|_| host.connect()).collect();
+        let tokens: Vec<_> = clients.iter_mut().map(Client::token).collect();
+        let (stop, sends) = (Stop::default(), [AtomicU64::new(0), AtomicU64::new(0)]);
+        std::thread::scope(|scope| {
+            let _at_the_end = stop.at_the_end();
+            for sends in &sends {
+                let (stop, tokens, remote) = (&stop, &tokens, host.running.remote());
+                scope.spawn(move || {
+                    while !stop.is_set() {
+                        for token in tokens {
+                            let _ = remote.send(*token, *b"x");
+                        }
+                        sends.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            for _ in 0..300 {
+                clients.iter_mut().for_each(|client| client.send(b"answer\n"));
+                clients.iter_mut().zip(&tokens).for_each(|(client, token)| {
+                    assert_eq!(client.line(), token.to_bits().to_string());
+                });
+            }
+            let seen = sends.each_ref().map(|sends| sends.load(Ordering::Relaxed));
+            until("both senders come to their next send", || {
+                sends.iter().zip(seen).all(|(sends, seen)| sends.load(Ordering::Relaxed) > seen)
+            });
+        });
     });
 }

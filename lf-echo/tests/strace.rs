@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Client, Left, Program, is_installed, send_signal};
+use std::io::Write;
 use std::net::Shutdown;
 use std::process::Command;
 
@@ -133,8 +134,8 @@ fn a_connection_that_cannot_be_armed_is_closed_and_the_server_goes_on() {
     let mut served = 0;
     for _ in 0..30 {
         let mut client = Client::connect(traced.program.address());
-        client.send(b"hi\n");
-        client.stream.shutdown(Shutdown::Write).unwrap();
+        // Some are closed before they can say anything.
+        let _ = client.stream.write_all(b"hi\n").and_then(|()| client.stream.shutdown(Shutdown::Write));
         served += usize::from(client.rest() == b"hi\n");
     }
     assert!(served >= 20, "{served} of 30 were served");
