@@ -198,6 +198,9 @@ pub(crate) struct CompareArgs {
     pub(crate) short: ShortArgs,
     #[command(flatten)]
     pub(crate) mixed: MixedArgs,
+    /// Draws the requests per CPU second into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

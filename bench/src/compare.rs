@@ -5,11 +5,13 @@ use crate::cli::{CompareArgs, CompareMode, ShapeArgs};
 use crate::load::{self, Faults, Mode, Outcome};
 use crate::pin::Pins;
 use crate::progress::Progress;
+use crate::report;
 use crate::servers::{BUILT_IN, Running, Spec, Yard};
 use crate::stats::{Spread, paired_ratio};
 use crate::table;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use std::fs;
 use std::path::Path;
 
 /// One thing to be measured in every round.
@@ -144,6 +146,10 @@ pub(crate) fn run(args: &CompareArgs, lf_echo: Option<&Path>) -> Result<Vec<Seri
     let progress = Progress::new((cases.len() * args.rounds) as u64, args.output.quiet);
     let all = interleave(&cases, args.rounds, &progress)?;
     drop(progress);
+    if let Some(path) = &args.svg {
+        let drawing = report::drawing(&all)?;
+        fs::write(path, drawing).with_context(|| format!("--svg {}: cannot be written", path.display()))?;
+    }
     if args.output.json {
         println!("{}", to_json(mode, &baseline, &skipped, &all)?);
     } else {

@@ -36,6 +36,19 @@ fn a_person_gets_a_table_with_ratios_and_bars() {
 }
 
 #[test]
+fn a_comparison_can_be_drawn_into_a_file() {
+    let path = std::env::temp_dir().join(format!("lf-drawing-{}.svg", std::process::id()));
+    let place = path.display().to_string();
+    let output =
+        bench(&[&["compare", "--server", "floor", "--server", "kernel", "--svg", &place], &BRIEFLY[..]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let drawing = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(drawing.starts_with("<svg style=") && drawing.contains("xmlns"), "{drawing}");
+    assert!(drawing.contains("floor") && drawing.contains("kernel"), "{drawing}");
+}
+
+#[test]
 fn a_baseline_that_does_not_take_part_is_refused_with_the_remedy() {
     let output = bench(&["compare", "--server", "floor", "--baseline", "tokio"]);
     let words = stderr(&output);

@@ -49,6 +49,12 @@ fn page(findings: &Findings) -> Result<String> {
     ))
 }
 
+/// The requests per CPU second as a drawing of its own, in a grey that can be read on white and on black.
+pub(crate) fn drawing(series: &[Series]) -> Result<String> {
+    let bars = plot::bars(&bars(series, per_cpu_second), table::number)?;
+    Ok(bars.replacen("<svg ", "<svg style=\"color:#888\" ", 1))
+}
+
 /// The tour in one sentence, from its figures.
 fn headline(findings: &Findings) -> String {
     let rate = |series: &Series| series.spread(|round| round.requests_per_second).median;
