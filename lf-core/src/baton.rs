@@ -92,7 +92,7 @@ impl Baton {
         drop(parked);
         let mut called = self.seats[seat].called.lock();
         while !*called {
-            self.seats[seat].bell.wait(&mut called);
+            called = self.seats[seat].bell.wait(called);
         }
         *called = false;
     }

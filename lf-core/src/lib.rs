@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The way of a byte, in the order in which the files are best read: `acceptor`, `dealer`, `group`, `worker`, `drive`,
-//! `turn`, `codec`, `handler`, `conn`.
+//! `service`, `turn`, `codec`, `handler`, `conn`.
 
 mod acceptor;
 mod admin;
@@ -31,6 +31,7 @@ mod outbox;
 mod peer;
 mod remote;
 mod server;
+mod service;
 mod shared;
 mod signals;
 mod stats;

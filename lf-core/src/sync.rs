@@ -7,8 +7,28 @@ pub(crate) use self::real::*;
 
 #[cfg(not(loom))]
 mod real {
-    pub(crate) use parking_lot::{Condvar, Mutex};
+    pub(crate) use parking_lot::Mutex;
+    use parking_lot::MutexGuard;
     pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// parking_lot's condition variable with the shape of loom's.
+    #[derive(Debug, Default)]
+    pub(crate) struct Condvar(parking_lot::Condvar);
+
+    impl Condvar {
+        pub(crate) const fn new() -> Self {
+            Self(parking_lot::Condvar::new())
+        }
+
+        pub(crate) fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+            self.0.wait(&mut guard);
+            guard
+        }
+
+        pub(crate) fn notify_one(&self) {
+            self.0.notify_one();
+        }
+    }
 
     /// `UnsafeCell` with the shape of loom's.
     #[derive(Debug, Default)]
@@ -49,7 +69,7 @@ mod model {
         }
     }
 
-    /// parking_lot's face on loom's condition variable.
+    /// loom's condition variable without its poisoning.
     #[derive(Debug, Default)]
     pub(crate) struct Condvar(sync::Condvar);
 
@@ -58,23 +78,12 @@ mod model {
             Self(sync::Condvar::new())
         }
 
-        pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
-            replace_with(guard, |owned| self.0.wait(owned).expect("a model does not panic while it holds a lock"));
+        pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+            self.0.wait(guard).expect("a model does not panic while it holds a lock")
         }
 
-        pub(crate) fn notify_one(&self) -> bool {
+        pub(crate) fn notify_one(&self) {
             self.0.notify_one();
-            true
-        }
-    }
-
-    /// loom's `wait` consumes the guard, parking_lot's borrows it.
-    fn replace_with<T>(slot: &mut T, f: impl FnOnce(T) -> T) {
-        // SAFETY: `f` only panics when a model panics, and then the model run is abandoned;
-        // the value read out is written back before anyone else can look.
-        unsafe {
-            let taken = std::ptr::read(slot);
-            std::ptr::write(slot, f(taken));
         }
     }
 }

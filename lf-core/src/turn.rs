@@ -4,9 +4,9 @@
 
 use crate::codec::{Codec, Decoded, FrameError};
 use crate::conn::{Awaiting, Conn, Phase};
-use crate::handler::{Closed, Context, Handler, Outcome, Timeout};
+use crate::handler::{Context, Handler, Outcome, Timeout};
 use crate::outbox::Outbox;
-use crate::peer::Peer;
+use crate::service::{Endpoint, Ready, Stage, Verdict};
 use crate::stats::{CloseReason, Count};
 use crate::sys::claim::Notes;
 use crate::sys::epoll::Mask;
@@ -14,9 +14,7 @@ use crate::sys::socket;
 use crate::timer::NEVER_MS;
 use crate::token::Token;
 use crate::work::{FLUSH_BYTES, Work, after_ms, reason_of};
-use std::any::Any;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -31,113 +29,8 @@ const READ_BYTES: usize = 64 * 1024;
 /// How long a peer may take to read our last words.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// What a turn is for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ready {
-    /// What epoll told, or may have told.
-    pub(crate) mask: Mask,
-    /// It is epoll's own word, not a note's.
-    pub(crate) exact: bool,
-    /// What others left.
-    pub(crate) notes: Notes,
-}
-
-/// How a turn ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Arm what `Conn::interest` says.
-    Keep,
-    /// There is more to do that no event will tell of: queue it behind the others.
-    Again,
-    /// It is over.
-    Close(CloseReason),
-}
-
-/// A listener's codec and handler, with their types forgotten.
-pub(crate) trait Service: Send + Sync {
-    /// Serves one turn. Without a `buffer` (on a thread that only sends) nothing is read.
-    fn serve(&self, stage: Stage<'_>, ready: Ready, buffer: Option<&mut [u8]>) -> Verdict;
-    /// Tells the handler that its connection has ended.
-    fn closed(&self, conn: &mut Conn, closed: &Closed);
-    /// Whether a new connection needs a turn at once.
-    fn greets(&self) -> bool;
-}
-
-/// Where a turn takes place.
-pub(crate) struct Stage<'a> {
-    pub(crate) token: Token,
-    pub(crate) conn: &'a mut Conn,
-    pub(crate) outbox: &'a Outbox,
-    pub(crate) work: &'a mut Work,
-}
-
-/// A codec and a handler together.
-pub(crate) struct Endpoint<C, H> {
-    pub(crate) codec: C,
-    pub(crate) handler: H,
-}
-
-/// What is kept for a connection: the codec's state and the handler's.
-type States<C, H> = (<C as Codec>::State, <H as Handler<C>>::State);
-
-impl<C: Codec, H: Handler<C>> Endpoint<C, H> {
-    fn open(&self, peer: &Peer) -> Box<dyn Any + Send> {
-        Box::new((C::State::default(), self.handler.open(peer)))
-    }
-}
-
-impl<C: Codec, H: Handler<C>> Service for Endpoint<C, H> {
-    fn serve(&self, stage: Stage<'_>, ready: Ready, buffer: Option<&mut [u8]>) -> Verdict {
-        let Stage { token, conn, outbox, work } = stage;
-        work.failed = None;
-        work.wrote = false;
-        let mut state = conn.state.take();
-        let peer = conn.peer;
-        let verdict = catch_unwind(AssertUnwindSafe(|| {
-            let state = state.get_or_insert_with(|| self.open(&peer));
-            let Some((codec_state, state)) = state.downcast_mut::<States<C, H>>() else {
-                return Verdict::Close(CloseReason::System);
-            };
-            let turn = Turn {
-                end: self,
-                codec_state,
-                state,
-                token,
-                outbox,
-                frames: FRAMES_PER_TURN_MAX,
-                heard: false,
-                conn,
-                work,
-            };
-            turn.run(ready, buffer)
-        }));
-        conn.state = state;
-        verdict.unwrap_or_else(|_| {
-            work.out.clear();
-            tracing::error!(%token, %peer, "the handler panicked; its connection is closed");
-            Verdict::Close(CloseReason::HandlerPanic)
-        })
-    }
-
-    fn closed(&self, conn: &mut Conn, closed: &Closed) {
-        let Some(mut state) = conn.state.take() else { return };
-        let told = catch_unwind(AssertUnwindSafe(|| {
-            if let Some((_, state)) = state.downcast_mut::<States<C, H>>() {
-                self.handler.closed(state, closed);
-            }
-            drop(state);
-        }));
-        if told.is_err() {
-            tracing::error!(token = %closed.token, peer = %closed.peer, "the handler panicked while closing");
-        }
-    }
-
-    fn greets(&self) -> bool {
-        self.handler.greets()
-    }
-}
-
-struct Turn<'a, C: Codec, H: Handler<C>> {
+/// A connection and what serves it, for as long as one turn takes.
+pub(crate) struct Turn<'a, C: Codec, H: Handler<C>> {
     end: &'a Endpoint<C, H>,
     codec_state: &'a mut C::State,
     state: &'a mut H::State,
@@ -159,8 +52,18 @@ const fn says_goodbye(why: CloseReason) -> bool {
     )
 }
 
-impl<C: Codec, H: Handler<C>> Turn<'_, C, H> {
-    fn run(mut self, ready: Ready, buffer: Option<&mut [u8]>) -> Verdict {
+impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
+    pub(crate) fn new(
+        end: &'a Endpoint<C, H>,
+        codec_state: &'a mut C::State,
+        state: &'a mut H::State,
+        stage: Stage<'a>,
+    ) -> Self {
+        let Stage { token, conn, outbox, work } = stage;
+        Self { end, codec_state, state, token, conn, outbox, work, frames: FRAMES_PER_TURN_MAX, heard: false }
+    }
+
+    pub(crate) fn run(mut self, ready: Ready, buffer: Option<&mut [u8]>) -> Verdict {
         let began_nanos = self.work.now_nanos;
         let reads = buffer.is_some();
         let outcome = self.steps(ready, buffer);

@@ -3,12 +3,12 @@
 use crate::config::Promotion;
 use crate::drive;
 use crate::group::{Group, batch_events};
+use crate::service::Ready;
 use crate::shared::Shared;
 use crate::stats::Count;
 use crate::sys::claim::Notes;
 use crate::sys::epoll::{Event, Events};
 use crate::token::Token;
-use crate::turn::Ready;
 use crate::work::Work;
 use std::sync::Arc;
 
