@@ -117,21 +117,14 @@ pub(crate) fn let_go(mut owned: Owned<'_, Conn>, mut notes: Notes) -> Notes {
     }
 }
 
-/// Lets go of a connection that was only looked at; what came meanwhile is for its group to serve.
-pub(crate) fn put_back(server: &Shared, owned: Owned<'_, Conn>, token: Token) {
-    let group = usize::from(owned.group);
-    let notes = let_go(owned, Notes::NONE);
-    if !notes.is_empty() {
-        server.groups[group].queue_turn(token, notes);
-        server.groups[group].wake_if_asleep();
-    }
-}
-
-/// Lets go of a connection for its own group to serve.
-pub(crate) fn hand_to_group(server: &Shared, owned: Owned<'_, Conn>, token: Token, notes: Notes) {
+/// Lets go of a connection; `notes`, and what came meanwhile, are for its group to serve.
+pub(crate) fn put_back(server: &Shared, owned: Owned<'_, Conn>, token: Token, notes: Notes) {
     let group = &server.groups[usize::from(owned.group)];
-    group.queue_turn(token, let_go(owned, notes));
-    group.wake_if_asleep();
+    let notes = let_go(owned, notes);
+    if !notes.is_empty() {
+        group.queue_turn(token, notes);
+        group.wake_if_asleep();
+    }
 }
 
 /// Asks epoll for what the connection wants now, and the wheel for its next deadline.
@@ -139,12 +132,12 @@ fn rearm(server: &Shared, slot: &Slot, conn: &mut Conn, token: Token, again: boo
     if server.config.rebalance != Rebalance::Off && work.home.is_some() && conn.registered {
         migrate(server, conn, token, work)?;
     }
-    server.groups[usize::from(conn.group)].schedule(slot, token, conn.deadlines.first_ms());
+    let group = &server.groups[usize::from(conn.group)];
+    group.schedule(slot, token, conn.deadlines.first_ms());
     // Who is queued again is armed after that turn.
     if again || (conn.registered && server.config.trigger == Trigger::Edge) {
         return Ok(());
     }
-    let group = &server.groups[usize::from(conn.group)];
     let wanted = registration(server.config.trigger, conn.interest());
     if conn.armed == wanted && conn.registered {
         return Ok(());

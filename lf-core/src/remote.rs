@@ -54,14 +54,14 @@ impl Remote {
     /// If the connection is gone, or too much is queued for it or for all together.
     pub fn send(&self, token: Token, message: impl Into<Message>) -> Result<Delivery, SendError> {
         let server = self.server.upgrade().ok_or(SendError::Gone)?;
-        let mut work = sender(&server);
+        let mut work = Work::outside(&server);
         send(&server, &mut work, token, message.into())
     }
 
     /// Sends one message to many connections; answers how many took it.
     pub fn broadcast(&self, tokens: impl IntoIterator<Item = Token>, message: &Message) -> usize {
         let Some(server) = self.server.upgrade() else { return 0 };
-        let mut work = sender(&server);
+        let mut work = Work::outside(&server);
         tokens.into_iter().filter(|token| send(&server, &mut work, *token, Message::clone(message)).is_ok()).count()
     }
 
@@ -70,10 +70,6 @@ impl Remote {
     pub fn close(&self, token: Token) -> bool {
         self.server.upgrade().is_some_and(|server| server.close(token))
     }
-}
-
-fn sender(server: &Arc<Shared>) -> Work {
-    Work::new(Arc::clone(server), Arc::clone(&server.stats.outside), None)
 }
 
 fn send(server: &Shared, work: &mut Work, token: Token, message: Message) -> Result<Delivery, SendError> {
@@ -107,7 +103,7 @@ fn deliver(
     work: &mut Work,
 ) -> Result<Delivery, SendError> {
     if !matches!(owned.phase, Phase::Fresh | Phase::Open) {
-        drive::put_back(server, owned, token);
+        drive::put_back(server, owned, token, Notes::NONE);
         return Err(SendError::Gone);
     }
     // Behind what waits already, nothing may overtake.
@@ -118,10 +114,7 @@ fn deliver(
         work.direct = Some(message);
         (Ok(()), Notes::NONE)
     };
-    work.read_clock();
-    NESTING.set(NESTING.get() + 1);
-    drive::drive(server, slot, owned, token, drive::ready_of(notes), work, None);
-    NESTING.set(NESTING.get() - 1);
+    drive_nested(server, slot, owned, token, notes, work);
     work.direct = None;
     queued.map(|()| if waits { Delivery::Queued } else { Delivery::Direct })
 }
@@ -131,18 +124,22 @@ fn leave(server: &Shared, slot: &Slot, token: Token, message: Message, work: &mu
     put(server, slot, token, message)?;
     if NESTING.get() >= NESTING_MAX {
         if let Claimed::Owned(owned) = slot.claim.claim(token.generation(), Notes::OUTBOX) {
-            drive::hand_to_group(server, owned, token, Notes::OUTBOX);
+            drive::put_back(server, owned, token, Notes::OUTBOX);
         }
         return Ok(Delivery::Queued);
     }
     // If the owner has let go meanwhile, the message is ours to deliver after all.
     if let Claimed::Owned(owned) = slot.claim.claim(token.generation(), Notes::OUTBOX) {
-        work.read_clock();
-        NESTING.set(NESTING.get() + 1);
-        drive::drive(server, slot, owned, token, drive::ready_of(Notes::OUTBOX), work, None);
-        NESTING.set(NESTING.get() - 1);
+        drive_nested(server, slot, owned, token, Notes::OUTBOX, work);
     }
     Ok(Delivery::Queued)
+}
+
+/// Serves a connection on this thread, one send deeper.
+fn drive_nested(server: &Shared, slot: &Slot, owned: Owned<'_, Conn>, token: Token, notes: Notes, work: &mut Work) {
+    NESTING.set(NESTING.get() + 1);
+    drive::drive(server, slot, owned, token, drive::ready_of(notes), work, None);
+    NESTING.set(NESTING.get() - 1);
 }
 
 fn put(server: &Shared, slot: &Slot, token: Token, message: Message) -> Result<(), SendError> {

@@ -142,7 +142,7 @@ impl Shared {
     pub(crate) fn tell_all(self: &Arc<Self>, notes: Notes, mut give_up: impl FnMut() -> bool) {
         /// Connections between two looks at the clock and the signals.
         const LOOK_EVERY: usize = 1024;
-        let mut work = Work::new(Arc::clone(self), Arc::clone(&self.stats.outside), None);
+        let mut work = Work::outside(self);
         for (told, token) in self.table.tokens().enumerate() {
             if told % LOOK_EVERY == 0 {
                 if give_up() {
@@ -156,7 +156,7 @@ impl Shared {
 
     /// Closes a connection from any thread; `false` if it is gone.
     pub(crate) fn close(self: &Arc<Self>, token: Token) -> bool {
-        let mut work = Work::new(Arc::clone(self), Arc::clone(&self.stats.outside), None);
+        let mut work = Work::outside(self);
         let there = self.table.slot(token.slot()).and_then(|slot| slot.claim.generation());
         drive::claim_and_drive(self, token, drive::ready_of(Notes::CLOSE), &mut work, None);
         there == Some(token.generation())
@@ -170,8 +170,7 @@ impl Shared {
             group.wake();
         }
         self.bell.ring();
-        let threads = std::mem::take(&mut *self.threads.lock());
-        let mut waiting: Vec<_> = threads.into_iter().collect();
+        let mut waiting = std::mem::take(&mut *self.threads.lock());
         while !waiting.is_empty() && Instant::now() < deadline {
             let (done, busy): (Vec<_>, Vec<_>) = waiting.into_iter().partition(JoinHandle::is_finished);
             for thread in done {

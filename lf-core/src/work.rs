@@ -70,6 +70,11 @@ impl Work {
         work
     }
 
+    /// For a thread that is no worker.
+    pub(crate) fn outside(server: &Arc<Shared>) -> Self {
+        Self::new(Arc::clone(server), Arc::clone(&server.stats.outside), None)
+    }
+
     pub(crate) fn read_clock(&mut self) {
         self.now_nanos = self.server.now_nanos();
         self.now_ms = self.now_nanos / 1_000_000;

@@ -3,10 +3,9 @@
 
 mod common;
 
-use common::{Client, Echo, Gate, Host, any_port, echo_line, in_every_mode, lines, numbered_lines};
+use common::{Client, Echo, Gate, Host, any_port, gated_echo, in_every_mode, lines, numbered_lines};
 use lf_core::codec::Line;
 use lf_core::{Address, CloseReason, Count, Outcome, OutputLimits};
-use std::sync::Arc;
 
 /// Answers `give N` with N bytes.
 fn give(cx: &mut common::LineContext<'_>, line: &str) -> Outcome {
@@ -67,12 +66,7 @@ fn requests_that_were_unread_when_the_peer_finished_are_answered() {
 fn a_peer_that_finishes_while_its_handler_blocks_gets_its_answer() {
     in_every_mode(|mode| {
         let gate = Gate::new();
-        let inside = Arc::clone(&gate);
-        let handler = lines(move |cx, line| {
-            inside.pass();
-            echo_line(cx, line)
-        });
-        let host = mode.serve(Line::default(), handler);
+        let host = mode.serve(Line::default(), gated_echo(&gate));
         let mut client = host.connect();
         client.send(b"one\n");
         gate.until_waiting(1);

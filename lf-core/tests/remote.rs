@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Client, Gate, Host, LineContext, Stop, any_port, echo_line, in_every_mode, lines, until};
+use common::{Client, Gate, Host, LineContext, Stop, any_port, echo_line, gated_echo, in_every_mode, lines, until};
 use lf_core::codec::Line;
 use lf_core::{CloseReason, Count, Delivery, Handler, Outcome, Peer, Remote, SendError, Token};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,12 +46,7 @@ fn messages_of_each_thread_arrive_in_its_order() {
 fn a_message_to_an_idle_connection_is_direct_and_one_to_a_busy_connection_is_queued() {
     in_every_mode(|mode| {
         let gate = Gate::new();
-        let inside = Arc::clone(&gate);
-        let handler = lines(move |cx, line| {
-            inside.pass();
-            echo_line(cx, line)
-        });
-        let host = mode.serve(Line::default(), handler);
+        let host = mode.serve(Line::default(), gated_echo(&gate));
         let mut client = host.connect();
         let token = client.token();
         until("the turn has ended", || host.running.remote().send(token, *b"d") == Ok(Delivery::Direct));
@@ -249,12 +244,7 @@ fn a_remote_of_a_server_that_has_stopped_finds_nobody() {
 fn a_connection_is_closed_by_its_token_also_while_its_handler_blocks() {
     in_every_mode(|mode| {
         let gate = Gate::new();
-        let inside = Arc::clone(&gate);
-        let handler = lines(move |cx, line| {
-            inside.pass();
-            echo_line(cx, line)
-        });
-        let host = mode.serve(Line::default(), handler);
+        let host = mode.serve(Line::default(), gated_echo(&gate));
         let mut idle = host.connect();
         let token = idle.token();
         assert!(host.running.remote().close(token));

@@ -288,6 +288,17 @@ pub(crate) fn echo_line(cx: &mut LineContext<'_>, line: &str) -> Outcome {
     Ok(cx.send(line.as_bytes())?)
 }
 
+/// The line handler that echoes once its gate lets it.
+pub(crate) fn gated_echo(
+    gate: &std::sync::Arc<Gate>,
+) -> Lines<impl Fn(&mut LineContext<'_>, &str) -> Outcome + Send + Sync + 'static> {
+    let gate = std::sync::Arc::clone(gate);
+    lines(move |cx, line| {
+        gate.pass();
+        echo_line(cx, line)
+    })
+}
+
 impl<F> Handler<Line> for Lines<F>
 where
     F: Fn(&mut LineContext<'_>, &str) -> Outcome + Send + Sync + 'static,
