@@ -1,0 +1,5 @@
+//! The push server as a program.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

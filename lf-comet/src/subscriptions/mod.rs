@@ -1,0 +1,1 @@
+//! Who follows whom, on disk and in memory.
