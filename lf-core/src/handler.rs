@@ -83,6 +83,35 @@ pub trait Handler<C: Codec>: Send + Sync + 'static {
         Ok(())
     }
 
+    /// The peer has taken all that was queued for it. Not called while everything is taken at once.
+    ///
+    /// # Errors
+    /// Closes the connection.
+    fn drained(&self, cx: &mut Context<'_, C, Self::State>) -> Outcome {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// The peer has finished sending while the codec holds its frames back until an answer is out (see
+    /// [`Codec::holds`]). It may still read: unless overridden, the answer is waited for.
+    ///
+    /// # Errors
+    /// Closes the connection.
+    fn peer_finished(&self, cx: &mut Context<'_, C, Self::State>) -> Outcome {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// The server drains. What is in progress goes on, and the connection is closed once it is done; an answer that has no
+    /// end must be ended here.
+    ///
+    /// # Errors
+    /// Closes the connection.
+    fn draining(&self, cx: &mut Context<'_, C, Self::State>) -> Outcome {
+        let _ = cx;
+        Ok(())
+    }
+
     /// A deadline passed.
     ///
     /// # Errors
@@ -101,6 +130,7 @@ pub trait Handler<C: Codec>: Send + Sync + 'static {
 /// What a handler works with during one call.
 pub struct Context<'a, C: Codec, S> {
     pub(crate) codec: &'a C,
+    pub(crate) codec_state: &'a mut C::State,
     /// What is remembered of this connection.
     pub state: &'a mut S,
     pub(crate) token: Token,

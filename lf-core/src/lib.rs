@@ -48,7 +48,8 @@ pub use error::{Error, SendError};
 pub use handler::{Closed, Context, Handler, Outcome, Timeout};
 pub use listener::{Address, ListenOptions};
 pub use peer::Peer;
-pub use remote::{Delivery, Remote};
+pub use outbox::Message;
+pub use remote::{Delivery, Remote, Sender};
 pub use server::{Builder, Ended, Running, Server};
 pub use stats::{CloseReason, Count, Refusal, Snapshot};
 #[cfg(feature = "faults")]

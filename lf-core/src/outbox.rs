@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Bytes that several connections may share.
-pub(crate) type Message = Arc<[u8]>;
+pub type Message = Arc<[u8]>;
 
 #[derive(Debug, Default)]
 #[allow(clippy::box_collection, reason = "an idle slot pays one pointer")]

@@ -53,22 +53,49 @@ impl Remote {
     /// # Errors
     /// If the connection is gone, or too much is queued for it or for all together.
     pub fn send(&self, token: Token, message: impl Into<Message>) -> Result<Delivery, SendError> {
-        let server = self.server.upgrade().ok_or(SendError::Gone)?;
-        let mut work = Work::outside(&server);
-        send(&server, &mut work, token, message.into())
+        self.sender().ok_or(SendError::Gone)?.send(token, message.into())
+    }
+
+    /// For sending a lot at a time from one thread; `None` if the server is gone.
+    #[must_use]
+    pub fn sender(&self) -> Option<Sender> {
+        let server = self.server.upgrade()?;
+        Some(Sender { work: Work::outside(&server), server })
     }
 
     /// Sends one message to many connections; answers how many took it.
     pub fn broadcast(&self, tokens: impl IntoIterator<Item = Token>, message: &Message) -> usize {
-        let Some(server) = self.server.upgrade() else { return 0 };
-        let mut work = Work::outside(&server);
-        tokens.into_iter().filter(|token| send(&server, &mut work, *token, Message::clone(message)).is_ok()).count()
+        let Some(mut sender) = self.sender() else { return 0 };
+        tokens.into_iter().filter(|token| sender.send(*token, Message::clone(message)).is_ok()).count()
     }
 
     /// Closes a connection at once, with [`CloseReason::Requested`](crate::CloseReason::Requested); after the turn that
     /// it is in. `false` if it is gone.
     pub fn close(&self, token: Token) -> bool {
         self.server.upgrade().is_some_and(|server| server.close(token))
+    }
+}
+
+/// Sends to one connection after the other without looking the server up each time. It keeps the server's memory alive:
+/// drop it when there is nothing to send.
+pub struct Sender {
+    server: Arc<Shared>,
+    work: Work,
+}
+
+impl std::fmt::Debug for Sender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sender").finish_non_exhaustive()
+    }
+}
+
+impl Sender {
+    /// As [`Remote::send`].
+    ///
+    /// # Errors
+    /// As [`Remote::send`].
+    pub fn send(&mut self, token: Token, message: Message) -> Result<Delivery, SendError> {
+        send(&self.server, &mut self.work, token, message)
     }
 }
 

@@ -87,17 +87,26 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
     fn steps(&mut self, ready: Ready, buffer: Option<&mut [u8]>) -> Result<(), CloseReason> {
         if ready.notes.has(Notes::CLOSE) {
             let drains = self.work.server.draining.load(Ordering::Relaxed);
-            return Err(if drains { CloseReason::Cut } else { CloseReason::Requested });
+            let why = self.farewell(if drains { CloseReason::Cut } else { CloseReason::Requested }, None);
+            return Err(why);
         }
-        self.conn.draining |= ready.notes.has(Notes::DRAIN);
         self.conn.peer_finished |= ready.mask.has(Mask::PEER_CLOSED.and(Mask::HANGUP));
         if self.conn.phase == Phase::Fresh {
             self.conn.phase = Phase::Open;
             self.call(H::opened)?;
         }
+        if ready.notes.has(Notes::DRAIN) && !self.conn.draining {
+            self.conn.draining = true;
+            if self.conn.phase == Phase::Open {
+                self.call(H::draining)?;
+            }
+        }
         if self.conn.queue.is_some() && ready.mask.has(Mask::WRITE.and(Mask::HANGUP)) {
             self.work.flush_queue(self.conn);
             self.still_whole()?;
+            if self.conn.queue.is_none() && self.conn.phase == Phase::Open {
+                self.call(H::drained)?;
+            }
         }
         if self.conn.mail || ready.notes.has(Notes::OUTBOX) {
             self.take_messages()?;
@@ -123,11 +132,21 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
 
     fn call(&mut self, f: impl FnOnce(&H, &mut Context<'_, C, H::State>) -> Outcome) -> Result<(), CloseReason> {
         let (codec, token) = (&self.end.codec, self.token);
-        let mut cx = Context { codec, state: self.state, token, conn: self.conn, work: self.work };
-        f(&self.end.handler, &mut cx).map_err(|error| {
+        let (codec_state, state) = (&mut *self.codec_state, &mut *self.state);
+        let mut cx = Context { codec, codec_state, state, token, conn: self.conn, work: self.work };
+        let outcome = f(&self.end.handler, &mut cx);
+        self.conn.held = codec.holds(self.codec_state);
+        self.conn.end_told &= self.conn.held;
+        outcome.map_err(|error| {
             tracing::warn!(%token, peer = %self.conn.peer, %error, "the handler failed; its connection is closed");
-            CloseReason::HandlerError
+            self.farewell(CloseReason::HandlerError, None)
         })
+    }
+
+    /// Lets the codec say its last words.
+    fn farewell(&mut self, why: CloseReason, error: Option<&FrameError>) -> CloseReason {
+        self.end.codec.farewell(self.codec_state, why, error, &mut self.work.out);
+        why
     }
 
     fn take_messages(&mut self) -> Result<(), CloseReason> {
@@ -176,6 +195,7 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
             return Ok(());
         };
         self.call(|handler, cx| handler.timeout(cx, which))?;
+        self.farewell(why, None);
         self.work.flush(self.conn);
         self.work.failed = Some(why);
         Err(why)
@@ -186,7 +206,7 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
         if matches!(self.conn.phase, Phase::Lingering(_)) {
             return self.throw_away(buffer);
         }
-        if self.conn.frames_left && !self.conn.paused && self.conn.phase == Phase::Open {
+        if self.conn.frames_left && self.conn.takes_frames() && self.conn.phase == Phase::Open {
             self.decode_kept()?;
         }
         let told = mask.has(Mask::READ.and(Mask::PEER_CLOSED).and(Mask::HANGUP));
@@ -196,10 +216,25 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
         if mask.has(Mask::HANGUP) && !self.conn.wants_read() && self.conn.queue.is_some() && !self.work.wrote {
             return Err(CloseReason::PeerReset);
         }
+        if self.conn.held && self.conn.phase == Phase::Open {
+            return self.look_after_held(mask);
+        }
         if self.conn.eof && !self.conn.frames_left && self.conn.phase == Phase::Open {
             self.finish()?;
         }
         Ok(())
+    }
+
+    /// A connection whose frames are held back is not read, so its end shows in nothing but the event.
+    fn look_after_held(&mut self, mask: Mask) -> Result<(), CloseReason> {
+        if mask.has(Mask::HANGUP) {
+            return Err(CloseReason::PeerReset);
+        }
+        let finished = self.conn.peer_finished || self.conn.eof;
+        if !finished || std::mem::replace(&mut self.conn.end_told, true) {
+            return Ok(());
+        }
+        self.call(H::peer_finished)
     }
 
     fn read(&mut self, ready: Ready, buffer: &mut [u8]) -> Result<(), CloseReason> {
@@ -285,7 +320,7 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
         let mut used = 0;
         self.conn.frames_left = false;
         while used < bytes.len() && self.conn.phase == Phase::Open {
-            if self.conn.paused || self.frames == 0 {
+            if !self.conn.takes_frames() || self.frames == 0 {
                 self.conn.frames_left = true;
                 break;
             }
@@ -331,14 +366,15 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
         }
     }
 
-    fn refuse(&self, error: &FrameError) -> CloseReason {
+    fn refuse(&mut self, error: &FrameError) -> CloseReason {
         tracing::debug!(token = %self.token, peer = %self.conn.peer, %error, "the connection is closed");
-        match error {
+        let why = match error {
             FrameError::TooLarge { .. } => CloseReason::FrameTooLarge,
-            FrameError::Malformed(_) => CloseReason::Malformed,
+            FrameError::Malformed(_) | FrameError::Refused { .. } => CloseReason::Malformed,
             FrameError::Truncated { .. } => CloseReason::Truncated,
             FrameError::Unwritable(_) => CloseReason::HandlerError,
-        }
+        };
+        self.farewell(why, Some(error))
     }
 
     fn throw_away(&mut self, buffer: &mut [u8]) -> Result<(), CloseReason> {
@@ -370,17 +406,19 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
         }
         let all_out = self.conn.queue.is_none() && !self.conn.frames_left;
         if self.conn.phase == Phase::Open && all_out {
-            if self.conn.eof {
+            if self.conn.eof && !self.conn.held {
                 return Verdict::Close(CloseReason::PeerClosed);
             }
             if self.conn.draining && self.is_drained() {
+                self.farewell(CloseReason::Drained, None);
+                self.work.flush(self.conn);
                 return Verdict::Close(CloseReason::Drained);
             }
         }
         self.set_deadlines();
-        let takes_frames = self.conn.phase == Phase::Open && !self.conn.paused;
-        let more_kept = takes_frames && self.conn.frames_left;
-        let more_mail = takes_frames && self.conn.mail;
+        let open = self.conn.phase == Phase::Open;
+        let more_kept = open && self.conn.takes_frames() && self.conn.frames_left;
+        let more_mail = open && !self.conn.paused && self.conn.mail;
         let more_unread = self.conn.unread && self.work.server.is_edge() && self.conn.wants_read();
         if more_kept || more_unread || more_mail || (!reads && self.owes_a_read()) {
             Verdict::Again
@@ -395,7 +433,7 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
     }
 
     fn is_drained(&self) -> bool {
-        self.conn.is_between_frames() && self.conn.fd().is_none_or(|fd| socket::unread_bytes(fd) == 0)
+        self.conn.is_between_frames() && !self.conn.held && self.conn.fd().is_none_or(|fd| socket::unread_bytes(fd) == 0)
     }
 
     /// Closing with unread input would reset the connection, and the peer might lose what we said last.
@@ -418,7 +456,9 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
         }
         let timeouts = &self.work.server.config.timeouts;
         let in_frame = !conn.input.is_empty() && !conn.frames_left;
-        if conn.paused {
+        // The clock stood while the connection was not read.
+        let goes_on = conn.awaiting == Awaiting::NextFrame && conn.deadlines.read_ms == NEVER_MS;
+        if conn.paused || conn.held {
             // We do not read, so the peer cannot be late; that it takes nothing is the write stall's business.
             conn.awaiting = Awaiting::NextFrame;
             conn.deadlines.read_ms = NEVER_MS;
@@ -427,7 +467,7 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
                 conn.awaiting = Awaiting::FrameEnd;
                 conn.deadlines.read_ms = after_ms(self.work.now_ms, timeouts.frame);
             }
-        } else if self.heard || self.work.wrote {
+        } else if self.heard || self.work.wrote || goes_on {
             conn.awaiting = Awaiting::NextFrame;
             conn.deadlines.read_ms = after_ms(self.work.now_ms, timeouts.idle);
         }

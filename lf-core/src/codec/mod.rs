@@ -13,6 +13,8 @@ pub use line::Line;
 pub use nshead::{Nshead, NsheadFrame, NsheadHeader};
 pub use raw::Raw;
 
+use crate::stats::CloseReason;
+
 /// The largest frame that a codec takes unless told otherwise, in bytes.
 pub const FRAME_BYTES_MAX_DEFAULT: usize = 64 * 1024;
 
@@ -56,6 +58,14 @@ pub enum FrameError {
         /// Bytes that had come.
         bytes: usize,
     },
+    /// The peer broke the protocol in a way that the protocol has a number for: an HTTP status, a WebSocket close code.
+    #[error("{code}: {reason}")]
+    Refused {
+        /// The protocol's number.
+        code: u16,
+        /// What was wrong.
+        reason: &'static str,
+    },
     /// The frame to write cannot be told from other bytes by its reader.
     #[error("cannot write this frame: {0}")]
     Unwritable(&'static str),
@@ -87,6 +97,19 @@ pub trait Codec: Send + Sync + 'static {
     fn finish<'a>(&self, state: &mut Self::State, rest: &'a [u8]) -> Result<Option<Self::Frame<'a>>, FrameError> {
         let _ = state;
         Err(FrameError::Truncated { bytes: rest.len() })
+    }
+
+    /// Whether no frame can be taken now, because the protocol wants the last one answered first. The peer's bytes stay
+    /// where they are meanwhile, and no deadline for reading runs.
+    fn holds(&self, state: &Self::State) -> bool {
+        let _ = state;
+        false
+    }
+
+    /// Appends what the protocol says before the connection is closed for `why`, which is neither the handler's wish nor
+    /// the peer's doing; `error` is what [`decode`](Self::decode) or [`finish`](Self::finish) answered, if that is the reason.
+    fn farewell(&self, state: &mut Self::State, why: CloseReason, error: Option<&FrameError>, out: &mut Vec<u8>) {
+        let _ = (state, why, error, out);
     }
 
     /// Appends `frame` to `out` as it goes over the wire.

@@ -72,6 +72,10 @@ pub(crate) struct Conn {
     pub(crate) peer_finished: bool,
     /// Not read because too much is queued.
     pub(crate) paused: bool,
+    /// Not read because the codec waits for an answer to go out.
+    pub(crate) held: bool,
+    /// The handler was told that the peer of a held connection has finished.
+    pub(crate) end_told: bool,
     /// `input` may hold whole frames.
     pub(crate) frames_left: bool,
     /// There may be bytes in the socket that no event will tell of (edge trigger).
@@ -109,6 +113,8 @@ impl Conn {
         eof: false,
         peer_finished: false,
         paused: false,
+        held: false,
+        end_told: false,
         frames_left: false,
         unread: false,
         mail: false,
@@ -136,10 +142,15 @@ impl Conn {
         self.queue.as_ref().map_or(0, |queue| queue.len())
     }
 
+    /// Whether nothing keeps frames from being taken.
+    pub(crate) fn takes_frames(&self) -> bool {
+        !self.paused && !self.held
+    }
+
     /// Whether bytes from the peer are wanted now.
     pub(crate) fn wants_read(&self) -> bool {
         match self.phase {
-            Phase::Fresh | Phase::Open => !self.eof && !self.paused,
+            Phase::Fresh | Phase::Open => !self.eof && self.takes_frames(),
             Phase::Lingering(_) => !self.eof,
             Phase::Closing(_) => false,
         }
