@@ -133,7 +133,7 @@ fn rearm(server: &Shared, slot: &Slot, conn: &mut Conn, token: Token, again: boo
         migrate(server, conn, token, work)?;
     }
     let group = &server.groups[usize::from(conn.group)];
-    group.schedule(slot, token, conn.deadlines.first_ms());
+    group.schedule(slot, token, conn.first_deadline_ms());
     // Who is queued again is armed after that turn.
     if again || (conn.registered && server.config.trigger == Trigger::Edge) {
         return Ok(());

@@ -215,6 +215,12 @@ impl<C: Codec, S> Context<'_, C, S> {
         self.conn.queued_bytes() + self.work.out.len()
     }
 
+    /// Bytes that the socket has refused. Once it has taken them all, [`Handler::drained`] is called.
+    #[must_use]
+    pub fn unsent_bytes(&self) -> usize {
+        self.conn.queued_bytes()
+    }
+
     /// A handle that reaches connections of this server from any thread.
     #[must_use]
     pub fn remote(&self) -> Remote {

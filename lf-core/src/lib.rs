@@ -17,6 +17,8 @@ mod admission;
 mod batch;
 mod baton;
 mod bell;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod codec;
 mod config;
 mod conn;
@@ -47,11 +49,12 @@ pub use config::{Deal, OutputLimits, Promotion, Rebalance, Timeouts, Trigger};
 pub use error::{Error, SendError};
 pub use handler::{Closed, Context, Handler, Outcome, Timeout};
 pub use listener::{Address, ListenOptions};
-pub use peer::Peer;
 pub use outbox::Message;
-pub use remote::{Delivery, Remote, Sender};
+pub use peer::Peer;
+pub use remote::{Delivery, Remote, Sender, Sight};
 pub use server::{Builder, Ended, Running, Server};
 pub use stats::{CloseReason, Count, Refusal, Snapshot};
 #[cfg(feature = "faults")]
 pub use sys::fault;
+pub use sys::limits::resident_bytes;
 pub use token::Token;

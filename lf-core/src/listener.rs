@@ -77,13 +77,30 @@ pub struct ListenOptions {
     pub reuse_port: bool,
     /// `TCP_DEFER_ACCEPT`: a connection is accepted when its first bytes are there, or after this long.
     pub defer_accept: Option<Duration>,
+    /// `TCP_USER_TIMEOUT`: a peer that vanished without a farewell is found when it was sent something and acknowledges
+    /// none of it, or has room for none of it, for this long ([`CloseReason::System`](crate::CloseReason)); it takes
+    /// precedence over the probes of `keepalive`. From a millisecond to 24 days; clamped. `None` leaves it to the
+    /// system, which by default tries for a quarter of an hour (`net.ipv4.tcp_retries2`). See `tcp(7)`, RFC 5482.
+    pub user_timeout: Option<Duration>,
 }
 
 impl Default for ListenOptions {
     fn default() -> Self {
-        Self { backlog: 4096, nodelay: true, keepalive: None, reuse_port: false, defer_accept: None }
+        Self {
+            backlog: 4096,
+            nodelay: true,
+            keepalive: None,
+            reuse_port: false,
+            defer_accept: None,
+            user_timeout: None,
+        }
     }
 }
+
+/// The kernel counts milliseconds, and takes none for "not set".
+const USER_TIMEOUT_MIN: Duration = Duration::from_millis(1);
+/// It counts them in an `int`.
+const USER_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// A bound, listening socket.
 #[derive(Debug)]
@@ -167,6 +184,9 @@ fn set_inherited(socket: &Socket, options: &ListenOptions) -> io::Result<()> {
     if let Some(time) = options.defer_accept {
         crate::sys::socket::defer_accept(socket.as_fd(), time)?;
     }
+    if let Some(time) = options.user_timeout {
+        socket.set_tcp_user_timeout(Some(time.clamp(USER_TIMEOUT_MIN, USER_TIMEOUT_MAX)))?;
+    }
     Ok(())
 }
 
@@ -232,6 +252,26 @@ mod tests {
         for text in ["", "unix:", "unix:@", "fd:x", ":x", "nonsense", "127.0.0.1:99999"] {
             let error = text.parse::<Address>().unwrap_err().to_string();
             assert!(error.contains(&format!("{text:?}")) && error.contains("HOST:PORT"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_connection_inherits_the_user_timeout_within_what_the_kernel_takes() {
+        let ms = Duration::from_millis;
+        let (least, most) = (ms(1), ms(i32::MAX.try_into().unwrap()));
+        for (asked, kept) in [
+            (None, None),
+            (Some(ms(5000)), Some(ms(5000))),
+            (Some(Duration::from_nanos(1)), Some(least)),
+            (Some(Duration::MAX), Some(most)),
+        ] {
+            let options = ListenOptions { user_timeout: asked, ..ListenOptions::default() };
+            let listener = Listener::open(&"127.0.0.1:0".parse().unwrap(), &options).unwrap();
+            let Address::Tcp(at) = *listener.address() else { panic!("it listens on TCP") };
+            listener.socket.set_nonblocking(false).unwrap();
+            let _client = std::net::TcpStream::connect(at).unwrap();
+            let (accepted, _) = crate::sys::socket::accept(listener.as_fd()).unwrap();
+            assert_eq!(Socket::from(accepted).tcp_user_timeout().unwrap(), kept, "{asked:?}");
         }
     }
 

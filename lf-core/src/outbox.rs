@@ -8,13 +8,17 @@ use std::sync::Arc;
 pub type Message = Arc<[u8]>;
 
 #[derive(Debug, Default)]
-#[allow(clippy::box_collection, reason = "an idle slot pays one pointer")]
+struct Waiting {
+    messages: VecDeque<Message>,
+    bytes: u32,
+}
+
+#[derive(Debug, Default)]
 struct Inner {
     /// Of the life of the slot that may receive; messages for another one are not taken.
     generation: u32,
-    bytes: u32,
-    /// Nothing is allocated while nothing waits.
-    messages: Option<Box<VecDeque<Message>>>,
+    /// Nothing is allocated while nothing waits: an idle slot pays one pointer.
+    waiting: Option<Box<Waiting>>,
 }
 
 /// Messages for one slot of the connection table.
@@ -45,24 +49,26 @@ impl Outbox {
         if inner.generation != generation {
             return Err(Rejected::Stale);
         }
-        let bytes = inner.bytes.saturating_add(len_of(&message));
+        let before = inner.waiting.as_ref().map_or(0, |waiting| waiting.bytes);
+        let bytes = before.saturating_add(len_of(&message));
         if bytes > bytes_max {
             return Err(Rejected::Full);
         }
-        inner.bytes = bytes;
-        inner.messages.get_or_insert_default().push_back(message);
+        let waiting = inner.waiting.get_or_insert_default();
+        waiting.bytes = bytes;
+        waiting.messages.push_back(message);
         Ok(())
     }
 
     /// Takes the oldest message.
     pub(crate) fn pop(&self) -> Option<Message> {
         let mut inner = self.inner.lock();
-        let messages = inner.messages.as_mut()?;
-        let message = messages.pop_front();
-        if messages.is_empty() {
-            inner.messages = None;
+        let waiting = inner.waiting.as_mut()?;
+        let message = waiting.messages.pop_front();
+        waiting.bytes = waiting.bytes.saturating_sub(message.as_ref().map_or(0, len_of));
+        if waiting.messages.is_empty() {
+            inner.waiting = None;
         }
-        inner.bytes = inner.bytes.saturating_sub(message.as_ref().map_or(0, len_of));
         message
     }
 
@@ -70,8 +76,7 @@ impl Outbox {
     pub(crate) fn turn_over(&self, next_generation: u32) -> u32 {
         let mut inner = self.inner.lock();
         inner.generation = next_generation;
-        inner.messages = None;
-        std::mem::take(&mut inner.bytes)
+        inner.waiting.take().map_or(0, |waiting| waiting.bytes)
     }
 }
 
@@ -89,7 +94,7 @@ mod tests {
         assert_eq!(outbox.pop().as_deref(), Some(&b"a"[..]));
         assert_eq!(outbox.pop().as_deref(), Some(&b"bc"[..]));
         assert!(outbox.pop().is_none());
-        assert!(outbox.inner.lock().messages.is_none());
+        assert!(outbox.inner.lock().waiting.is_none());
     }
 
     #[test]

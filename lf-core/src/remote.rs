@@ -1,17 +1,20 @@
 //! Reaching a connection from any thread.
 
+use crate::admin;
 use crate::conn::{Conn, Phase, Slot};
 use crate::drive;
 use crate::error::SendError;
 use crate::outbox::{Message, Rejected};
+use crate::peer::Peer;
 use crate::shared::Shared;
-use crate::stats::Count;
+use crate::stats::{Count, Snapshot};
 use crate::sys::claim::{Claimed, Notes, Owned};
 use crate::token::Token;
 use crate::work::{Work, signed};
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// Sends inside sends that one thread nests; deeper ones are left to the receiver's group.
 const NESTING_MAX: u32 = 4;
@@ -27,6 +30,17 @@ pub enum Delivery {
     Direct,
     /// It waits for the thread that owns the connection at the moment.
     Queued,
+}
+
+/// A connection, looked at from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// The other end.
+    pub peer: Peer,
+    /// Bytes that it has not taken yet.
+    pub queued_bytes: usize,
+    /// Since it was accepted, in whole seconds.
+    pub age: Duration,
 }
 
 /// Sends to and closes connections of one server by their tokens. Cheap to clone; does not keep the server alive.
@@ -67,6 +81,40 @@ impl Remote {
     pub fn broadcast(&self, tokens: impl IntoIterator<Item = Token>, message: &Message) -> usize {
         let Some(mut sender) = self.sender() else { return 0 };
         tokens.into_iter().filter(|token| sender.send(*token, Message::clone(message)).is_ok()).count()
+    }
+
+    /// A look at a connection; `None` if it is gone, or in a turn at this moment.
+    #[must_use]
+    pub fn look_at(&self, token: Token) -> Option<Sight> {
+        let server = self.server.upgrade()?;
+        let slot = server.table.slot(token.slot())?;
+        match slot.claim.claim(token.generation(), Notes::NONE) {
+            Claimed::Stale | Claimed::Noted => None,
+            Claimed::Owned(owned) => {
+                let (peer, queued_bytes) = (owned.peer, owned.queued_bytes());
+                let age = Duration::from_secs(owned.age_s(server.now_ms()));
+                drive::put_back(&server, owned, token, Notes::NONE);
+                Some(Sight { peer, queued_bytes, age })
+            }
+        }
+    }
+
+    /// The server's counters; `None` if it is gone.
+    #[must_use]
+    pub fn stats(&self) -> Option<Snapshot> {
+        Some(self.server.upgrade()?.snapshot())
+    }
+
+    /// What `/metrics` shows of the server, in the OpenMetrics text format; `None` if it is gone.
+    #[must_use]
+    pub fn metrics(&self) -> Option<String> {
+        admin::metrics(&*self.server.upgrade()?)
+    }
+
+    /// Whether the server is draining, or gone.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.server.upgrade().is_none_or(|server| server.draining.load(Ordering::Relaxed))
     }
 
     /// Closes a connection at once, with [`CloseReason::Requested`](crate::CloseReason::Requested); after the turn that

@@ -84,7 +84,7 @@ impl<C: Codec, H: Handler<C>> Service for Endpoint<C, H> {
             Turn::new(self, codec_state, state, Stage { token, conn, outbox, work }).run(ready, buffer)
         }));
         let verdict = verdict.unwrap_or_else(|_| {
-            work.out.clear();
+            work.out.truncate(work.settled);
             tracing::error!(%token, %peer, "the handler panicked; its connection is closed");
             if let Some((codec_state, _)) = state.as_mut().and_then(|state| state.downcast_mut::<States<C, H>>()) {
                 self.codec.farewell(codec_state, CloseReason::HandlerPanic, None, &mut work.out);

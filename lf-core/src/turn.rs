@@ -3,7 +3,7 @@
 //! Who calls it owns the connection (see `sys::claim`); `drive` arms and releases it afterwards.
 
 use crate::codec::{Codec, Decoded, FrameError};
-use crate::conn::{Awaiting, Conn, Phase};
+use crate::conn::{Awaiting, Conn, Input, Phase};
 use crate::handler::{Context, Handler, Outcome, Timeout};
 use crate::outbox::Outbox;
 use crate::service::{Endpoint, Ready, Stage, Verdict};
@@ -28,6 +28,15 @@ const MESSAGES_PER_TURN_MAX: usize = 256;
 const READ_BYTES: usize = 64 * 1024;
 /// How long a peer may take to read our last words.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// How far a look at unread bytes came.
+struct Progress {
+    /// Bytes that whole frames took.
+    used: usize,
+    /// Of the rest, bytes that need no second look, and bytes without which a look makes no sense.
+    examined: usize,
+    needed: usize,
+}
 
 /// A connection and what serves it, for as long as one turn takes.
 pub(crate) struct Turn<'a, C: Codec, H: Handler<C>> {
@@ -133,6 +142,7 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
     fn call(&mut self, f: impl FnOnce(&H, &mut Context<'_, C, H::State>) -> Outcome) -> Result<(), CloseReason> {
         let (codec, token) = (&self.end.codec, self.token);
         let (codec_state, state) = (&mut *self.codec_state, &mut *self.state);
+        self.work.settled = self.work.out.len();
         let mut cx = Context { codec, codec_state, state, token, conn: self.conn, work: self.work };
         let outcome = f(&self.end.handler, &mut cx);
         self.conn.held = codec.holds(self.codec_state);
@@ -179,7 +189,7 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
                 self.call(|handler, cx| handler.timeout(cx, Timeout::User))?;
             }
         }
-        let (which, why) = if self.conn.deadlines.write_ms <= now_ms {
+        let (which, why) = if self.conn.write_deadline_ms() <= now_ms {
             (Timeout::WriteStall, CloseReason::WriteStall)
         } else if self.conn.deadlines.read_ms <= now_ms {
             match (self.conn.awaiting, self.conn.phase) {
@@ -274,70 +284,70 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
     /// Reads into the worker's buffer, or behind the unfinished frame. Answers (bytes read, bytes asked for).
     fn read_once(&mut self, buffer: &mut [u8]) -> io::Result<(usize, usize)> {
         let conn = &mut *self.conn;
-        if conn.input.is_empty() {
+        let Some(mut input) = conn.input.take() else {
             let Some(fd) = conn.fd() else { return Ok((0, 0)) };
             return Ok((socket::recv(fd, buffer)?, buffer.len()));
-        }
-        let missing = (conn.needed as usize).saturating_sub(conn.input.len());
-        let room = missing.clamp(1, READ_BYTES).max(READ_BYTES.min(conn.input.len()));
-        conn.input.reserve(room);
-        let mut input = std::mem::take(&mut conn.input);
-        let read = conn.fd().map_or(Ok(0), |fd| socket::recv_append(fd, &mut input, room));
-        conn.input = input;
+        };
+        let there = input.bytes.len();
+        let missing = input.needed.saturating_sub(there);
+        let room = missing.clamp(1, READ_BYTES).max(READ_BYTES.min(there));
+        input.bytes.reserve(room);
+        let read = conn.fd().map_or(Ok(0), |fd| socket::recv_append(fd, &mut input.bytes, room));
+        conn.input = Some(input);
         Ok((read?, room))
     }
 
     /// Takes the frames out of what was just read.
     fn decode_read(&mut self, buffer: &[u8], count: usize) -> Result<(), CloseReason> {
-        if !self.conn.input.is_empty() {
+        if self.conn.input.is_some() {
             return self.decode_kept();
         }
         let bytes = &buffer[..count];
-        let used = self.decode(bytes)?;
+        let Progress { used, examined, needed } = self.decode(bytes, 0)?;
         if self.conn.phase == Phase::Open && used < bytes.len() {
-            self.conn.input = bytes[used..].to_vec();
+            self.conn.input = Some(Box::new(Input { bytes: bytes[used..].to_vec(), examined, needed }));
         }
         Ok(())
     }
 
     /// Takes the frames out of what is kept of earlier reads.
     fn decode_kept(&mut self) -> Result<(), CloseReason> {
-        let mut input = std::mem::take(&mut self.conn.input);
-        let used = self.decode(&input)?;
-        if used < input.len() && self.conn.phase == Phase::Open {
-            input.drain(..used);
+        let Some(mut input) = self.conn.input.take() else { return Ok(()) };
+        let Progress { used, examined, needed } = self.decode(&input.bytes, input.examined)?;
+        if used < input.bytes.len() && self.conn.phase == Phase::Open {
+            let Input { bytes, .. } = &mut *input;
+            bytes.drain(..used);
             // After a burst, memory goes back.
-            if input.capacity() > 4 * input.len().max(1024) {
-                input.shrink_to(input.len());
+            if bytes.capacity() > 4 * bytes.len().max(1024) {
+                bytes.shrink_to(bytes.len());
             }
-            self.conn.input = input;
+            (input.examined, input.needed) = (examined, needed);
+            self.conn.input = Some(input);
         }
         Ok(())
     }
 
-    /// Hands the whole frames in `bytes` to the handler, as many as may be now. Answers the bytes that they took.
-    fn decode(&mut self, bytes: &[u8]) -> Result<usize, CloseReason> {
-        let mut used = 0;
+    /// Hands the whole frames in `bytes` to the handler, as many as may be now. The first `examined` were seen before.
+    fn decode(&mut self, bytes: &[u8], mut examined: usize) -> Result<Progress, CloseReason> {
+        let (mut used, mut needed) = (0, 0);
         self.conn.frames_left = false;
         while used < bytes.len() && self.conn.phase == Phase::Open {
             if !self.conn.takes_frames() || self.frames == 0 {
                 self.conn.frames_left = true;
                 break;
             }
-            let examined = self.conn.examined as usize;
             match self.end.codec.decode(self.codec_state, &bytes[used..], examined) {
                 Ok(Decoded::Frame { frame, consumed }) => {
                     debug_assert!(consumed > 0, "a codec must consume what it takes for a frame");
                     used += consumed.max(1);
-                    self.conn.examined = 0;
+                    examined = 0;
                     self.frames -= 1;
                     self.conn.awaiting = Awaiting::NextFrame;
                     self.work.sheet.add(Count::FramesReceived, 1);
                     self.call(|handler, cx| handler.frame(cx, frame))?;
                 }
-                Ok(Decoded::Partial { examined, needed }) => {
-                    self.conn.examined = u32::try_from(examined).unwrap_or(u32::MAX);
-                    self.conn.needed = u32::try_from(needed).unwrap_or(u32::MAX);
+                Ok(Decoded::Partial { examined: seen, needed: wanted }) => {
+                    (examined, needed) = (seen, wanted);
                     break;
                 }
                 Err(error) => return Err(self.refuse(&error)),
@@ -347,16 +357,13 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
                 self.still_whole()?;
             }
         }
-        Ok(used.min(bytes.len()))
+        Ok(Progress { used: used.min(bytes.len()), examined, needed })
     }
 
     /// The peer has finished: what is left may be the last frame.
     fn finish(&mut self) -> Result<(), CloseReason> {
-        let input = std::mem::take(&mut self.conn.input);
-        if input.is_empty() {
-            return Ok(());
-        }
-        match self.end.codec.finish(self.codec_state, &input) {
+        let Some(input) = self.conn.input.take() else { return Ok(()) };
+        match self.end.codec.finish(self.codec_state, &input.bytes) {
             Ok(None) => Ok(()),
             Ok(Some(frame)) => {
                 self.work.sheet.add(Count::FramesReceived, 1);
@@ -433,7 +440,9 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
     }
 
     fn is_drained(&self) -> bool {
-        self.conn.is_between_frames() && !self.conn.held && self.conn.fd().is_none_or(|fd| socket::unread_bytes(fd) == 0)
+        self.conn.is_between_frames()
+            && !self.conn.held
+            && self.conn.fd().is_none_or(|fd| socket::unread_bytes(fd) == 0)
     }
 
     /// Closing with unread input would reset the connection, and the peer might lose what we said last.
@@ -444,7 +453,7 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
         }
         self.conn.phase = Phase::Lingering(why);
         self.conn.awaiting = Awaiting::Linger;
-        self.conn.input = Vec::new();
+        self.conn.input = None;
         self.conn.deadlines.read_ms = after_ms(self.work.now_ms, Some(LINGER));
         if self.work.server.is_edge() { Verdict::Again } else { Verdict::Keep }
     }
@@ -455,7 +464,7 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
             return;
         }
         let timeouts = &self.work.server.config.timeouts;
-        let in_frame = !conn.input.is_empty() && !conn.frames_left;
+        let in_frame = conn.input.is_some() && !conn.frames_left;
         // The clock stood while the connection was not read.
         let goes_on = conn.awaiting == Awaiting::NextFrame && conn.deadlines.read_ms == NEVER_MS;
         if conn.paused || conn.held {

@@ -31,6 +31,8 @@ pub(crate) struct Work {
     pub(crate) direct: Option<Message>,
     /// What the handler has sent in this turn.
     pub(crate) out: Vec<u8>,
+    /// How much of it is from calls that have come to their end: a panic does not take that back.
+    pub(crate) settled: usize,
     /// When the last turn ended.
     pub(crate) now_ms: u64,
     pub(crate) now_nanos: u64,
@@ -61,6 +63,7 @@ impl Work {
             lead: None,
             direct: None,
             out: Vec::new(),
+            settled: 0,
             now_ms: 0,
             now_nanos: 0,
             failed: None,
@@ -103,6 +106,7 @@ impl Work {
             self.put(conn, &out, |queue, sent| queue.push_bytes(&out[sent..]));
             self.out = out;
             self.out.clear();
+            self.settled = 0;
             if self.out.capacity() > OUT_BYTES_KEPT {
                 self.out = Vec::new();
             }
@@ -133,12 +137,17 @@ impl Work {
             }
             // The handler may have taken its time since the clock was read.
             self.read_clock();
-            conn.deadlines.write_ms = after_ms(self.now_ms, self.server.config.timeouts.write_stall);
+            conn.queue.get_or_insert_default().stalled_ms = self.stalled_ms();
         }
         let before = conn.queued_bytes();
         enqueue(conn.queue.get_or_insert_default(), sent);
         self.account(conn, before);
         self.watch_high_watermark(conn);
+    }
+
+    /// When a peer has to have taken something.
+    fn stalled_ms(&self) -> u64 {
+        after_ms(self.now_ms, self.server.config.timeouts.write_stall)
     }
 
     /// The peer takes more: sends what is queued.
@@ -147,18 +156,15 @@ impl Work {
         let Some(mut queue) = conn.queue.take() else { return };
         let sent = conn.fd().map_or(Ok(0), |fd| queue.flush(fd));
         if queue.len() > 0 {
+            if matches!(sent, Ok(count) if count > 0) {
+                queue.stalled_ms = self.stalled_ms();
+            }
             conn.queue = Some(queue);
         }
         self.account(conn, before);
         match sent {
             Ok(0) => {}
-            Ok(count) => {
-                self.sent(count);
-                conn.deadlines.write_ms = match conn.queue {
-                    Some(_) => after_ms(self.now_ms, self.server.config.timeouts.write_stall),
-                    None => NEVER_MS,
-                };
-            }
+            Ok(count) => self.sent(count),
             Err(error) => self.failed = Some(reason_of(&error)),
         }
         if conn.paused && conn.queued_bytes() <= self.server.config.output.low {

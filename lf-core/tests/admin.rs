@@ -30,7 +30,7 @@ struct Answer {
 
 fn ask(host: &Host, request: &str) -> Answer {
     let mut client = Client::connect(host.running.admin_address().unwrap());
-    client.send(format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
+    client.send(format!("{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes());
     let text = String::from_utf8(client.rest()).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     Answer { head: head.to_owned(), body: body.to_owned() }
@@ -191,8 +191,25 @@ fn the_pages_know_their_methods_and_paths() {
         assert!(missing.head.starts_with("HTTP/1.1 404 ") && missing.body.contains("/metrics"), "{}", missing.body);
         let mut rude = Client::connect(host.running.admin_address().unwrap());
         rude.send(b"\x16\x03\x01 what is this\r\n\r\n");
-        rude.expect_end();
+        let refusal = String::from_utf8(rude.rest()).unwrap();
+        assert!(refusal.starts_with("HTTP/1.1 400 ") && refusal.contains("Connection: close"), "{refusal}");
         assert_eq!(get(&host, "/healthz"), "ok\n");
+    });
+}
+
+#[test]
+fn one_connection_gets_several_pages() {
+    in_every_mode(|mode| {
+        let host = serve(mode, &Gate::new());
+        let mut client = Client::connect(host.running.admin_address().unwrap());
+        for _ in 0..3 {
+            client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            let lines: Vec<_> = std::iter::repeat_with(|| client.line()).take_while(|line| line != "\r").collect();
+            assert_eq!(lines[0], "HTTP/1.1 200 OK\r");
+            assert!(lines.iter().any(|line| line == "Content-Length: 3\r"), "{lines:?}");
+            assert!(!lines.iter().any(|line| line.starts_with("Connection:")), "{lines:?}");
+            client.expect(b"ok\n");
+        }
     });
 }
 
@@ -225,7 +242,7 @@ fn a_server_that_drains_is_not_healthy() {
             let drained = scope.spawn(move || host.running.drain());
             until("it says that it drains", || {
                 let mut client = Client::connect(&admin);
-                client.send(b"GET /healthz HTTP/1.1\r\n\r\n");
+                client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
                 client.rest().starts_with(b"HTTP/1.1 503 ")
             });
             gate.open();

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Client, Echo, Host, any_port, in_every_mode, lines, until};
 use lf_core::codec::{Len32, Line, Raw};
-use lf_core::{Address, Context, Count, Error, Handler, ListenOptions, Outcome, Peer, Server};
+use lf_core::{Address, CloseReason, Context, Count, Error, Handler, ListenOptions, Outcome, Peer, Server, Timeouts};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ impl Handler<Line> for Greeter {
         Ok(cx.send(line)?)
     }
 }
+
+const NO_TIMEOUTS: Timeouts = Timeouts { first_byte: None, frame: None, idle: None, write_stall: None };
 
 fn abstract_name(what: &str) -> Address {
     Address::Abstract(format!("lf-test-{what}-{}", std::process::id()))
@@ -169,6 +171,21 @@ fn a_deferred_connection_is_accepted_when_its_first_bytes_are_there() {
         assert_eq!(host.count(Count::Accepted), 1, "the silent one came first, and is not there");
         silent.exchange(b"y\n", b"y\n");
         assert_eq!(host.count(Count::Accepted), 2);
+    });
+}
+
+#[test]
+fn the_user_timeout_ends_a_connection_whose_peer_takes_nothing() {
+    in_every_mode(|mode| {
+        let options = ListenOptions { user_timeout: Some(Duration::from_millis(200)), ..ListenOptions::default() };
+        let more_than_buffers_hold = lines(|cx, _| Ok(cx.send(&[b'x'; 8 << 20])?));
+        // Nothing else would end it within the patience of a test.
+        let builder = mode.builder().timeouts(NO_TIMEOUTS);
+        let host = Host::start(builder.listen_with(any_port(), options, Line::default(), more_than_buffers_hold));
+        let mut client = Client::connect_slow(&host.address());
+        client.send(b"much\n");
+        host.until_closed(CloseReason::System, 1);
+        host.until_connected(0);
     });
 }
 

@@ -185,6 +185,10 @@ fn messages_of_one_thread_stay_in_order_whatever_depth_they_were_sent_from() {
                 client.send(b"join\n");
                 client.expect(b"joined\n");
             }
+            // A hop to a connection that is still in its turn would be another thread's, in its own time.
+            let remote = host.running.remote();
+            let members = chain.members.lock().unwrap().clone();
+            until("all turns are over", || members.iter().all(|token| remote.look_at(*token).is_some()));
             clients[0].send(b"start\n");
             let last = &mut clients[length - 1];
             assert_eq!([last.line(), last.line()], ["sent first", "sent second"], "over {length} connections");

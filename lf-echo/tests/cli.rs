@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Client, Program, is_installed, lf_echo};
+use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -122,7 +123,7 @@ fn every_address_is_said_on_a_line_of_its_own() {
     assert_eq!(program.said[2], format!("listening unix:{}", path.display()));
     let admin = program.said[3].strip_prefix("admin ").unwrap();
     let mut client = Client::connect(admin.parse().unwrap());
-    client.send(b"GET /healthz HTTP/1.1\r\n\r\n");
+    client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     assert!(client.rest().ends_with(b"ok\n"));
     program.connect().exchange(b"hello\n");
     assert!(UnixStream::connect(&path).is_ok());
@@ -189,6 +190,19 @@ fn two_processes_share_a_port() {
 }
 
 #[test]
+fn a_peer_that_takes_nothing_is_given_up_after_the_user_timeout() {
+    let program = Program::start(&["--frame", "raw", "--user-timeout", "200ms", "--write-stall", "0s"]);
+    let mut client = program.connect();
+    client.stream.set_write_timeout(Some(common::PATIENCE)).unwrap();
+    let error = loop {
+        if let Err(error) = client.stream.write_all(&[b'x'; 1 << 16]) {
+            break error;
+        }
+    };
+    assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
+}
+
+#[test]
 fn with_few_descriptors_the_server_takes_as_many_connections_as_it_can_keep() {
     if !is_installed("bash") {
         return;
@@ -199,7 +213,7 @@ fn with_few_descriptors_the_server_takes_as_many_connections_as_it_can_keep() {
     let program = Program::spawn(command, 1);
     let mut clients: Vec<_> = (0..100).map(|_| program.connect()).collect();
     let served = clients.iter_mut().filter_map(|client| {
-        use std::io::{Read, Write};
+        use std::io::Read;
         let mut answer = [0; 3];
         client.stream.write_all(b"hi\n").ok()?;
         client.stream.read_exact(&mut answer).ok()

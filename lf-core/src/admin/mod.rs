@@ -3,9 +3,8 @@
 
 mod metrics;
 mod pages;
-mod request;
 
-use crate::codec::Codec;
+use crate::codec::http::{Http, Incoming, Limits, Request};
 use crate::config::Timeouts;
 use crate::error::Error;
 use crate::handler::{Context, Handler, Outcome};
@@ -13,7 +12,6 @@ use crate::listener::Address;
 use crate::peer::Peer;
 use crate::server::Server;
 use crate::shared::Shared;
-use request::{Get, Request};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -23,6 +21,8 @@ const CONNECTIONS_MAX: usize = 32;
 pub(crate) const DESCRIPTORS: usize = CONNECTIONS_MAX + 5;
 /// A request and its answer have to be through in this time.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Their paths are short, and so is what is said about them.
+const LIMITS: Limits = Limits { head_bytes: 8 * 1024, fields: 64, target_bytes: 1024, ..Limits::DEFAULT };
 
 /// Makes the server that shows `shared`.
 pub(crate) fn server(address: Address, shared: &Arc<Shared>) -> Result<Server, Error> {
@@ -49,7 +49,7 @@ pub(crate) fn server(address: Address, shared: &Arc<Shared>) -> Result<Server, E
         .workers_max(2)
         .max_connections(CONNECTIONS_MAX)
         .timeouts(timeouts)
-        .listen(address, Get, Pages { shown: Arc::downgrade(shared) })
+        .listen(address, Http::new(LIMITS), Pages { shown: Arc::downgrade(shared) })
         .build()
 }
 
@@ -58,68 +58,62 @@ struct Pages {
 }
 
 struct Answer {
-    status: &'static str,
+    status: u16,
     kind: &'static str,
     body: String,
 }
 
 impl Answer {
-    const fn new(status: &'static str, kind: &'static str, body: String) -> Self {
-        Self { status, kind, body }
+    const fn new(kind: &'static str, body: String) -> Self {
+        Self { status: 200, kind, body }
     }
 
-    fn text(status: &'static str, body: &str) -> Self {
-        Self::new(status, "text/plain; charset=utf-8", body.to_owned())
+    fn text(status: u16, body: impl Into<String>) -> Self {
+        Self { status, kind: "text/plain; charset=utf-8", body: body.into() }
     }
 }
 
-const OK: &str = "200 OK";
 const HTML: &str = "text/html; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 impl Pages {
     fn answer(&self, request: &Request<'_>) -> Answer {
         let Some(server) = self.shown.upgrade() else {
-            return Answer::text("503 Service Unavailable", "stopped\n");
+            return Answer::text(503, "stopped\n");
         };
-        if !matches!(request.method, "GET" | "HEAD") {
-            return Answer::text("405 Method Not Allowed", "only GET and HEAD\n");
+        if !matches!(request.method(), "GET" | "HEAD") {
+            return Answer::text(405, "only GET and HEAD\n");
         }
-        let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
-        match path {
-            "/" | "/status" => Answer::new(OK, HTML, pages::status(&server)),
+        match request.path() {
+            "/" | "/status" => Answer::new(HTML, pages::status(&server)),
             "/metrics" => match metrics::text(&server) {
-                Ok(body) => Answer::new(OK, OPEN_METRICS, body),
-                Err(_) => Answer::text("500 Internal Server Error", "cannot write the metrics\n"),
+                Ok(body) => Answer::new(OPEN_METRICS, body),
+                Err(_) => Answer::text(500, "cannot write the metrics\n"),
             },
-            "/connections" => Answer::text(OK, &pages::connections(&server, query)),
-            "/healthz" if server.draining.load(std::sync::atomic::Ordering::Relaxed) => {
-                Answer::text("503 Service Unavailable", "draining\n")
-            }
-            "/healthz" => Answer::text(OK, "ok\n"),
-            _ => Answer::text("404 Not Found", "/status /metrics /connections /healthz\n"),
+            "/connections" => Answer::text(200, pages::connections(&server, request.query().unwrap_or_default())),
+            "/healthz" if server.draining.load(std::sync::atomic::Ordering::Relaxed) => Answer::text(503, "draining\n"),
+            "/healthz" => Answer::text(200, "ok\n"),
+            _ => Answer::text(404, "/status /metrics /connections /healthz\n"),
         }
     }
 }
 
-impl Handler<Get> for Pages {
+impl Handler<Http> for Pages {
     type State = ();
 
     fn open(&self, _peer: &Peer) {}
 
-    fn frame(&self, cx: &mut Context<'_, Get, ()>, request: <Get as Codec>::Frame<'_>) -> Outcome {
+    fn frame(&self, cx: &mut Context<'_, Http, ()>, frame: Incoming<'_>) -> Outcome {
+        // A body is not waited for: the answer to its head closes the connection.
+        let Incoming::Request(request) = frame else { return Ok(()) };
         let Answer { status, kind, body } = self.answer(&request);
-        let allow = if status.starts_with("405") { "Allow: GET, HEAD\r\n" } else { "" };
-        let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n{allow}Cache-Control: no-store\r\n\
-             Connection: close\r\n\r\n",
-            body.len()
-        );
-        cx.send_bytes(head.as_bytes());
-        if request.method != "HEAD" {
-            cx.send_bytes(body.as_bytes());
-        }
-        cx.close();
+        let fields = [("Content-Type", kind), ("Cache-Control", "no-store"), ("Allow", "GET, HEAD")];
+        cx.respond(status, if status == 405 { &fields } else { &fields[..2] }, body.as_bytes());
         Ok(())
     }
+}
+
+/// The metrics page of `server`; `None` if it cannot be written.
+pub(crate) fn metrics(server: &Shared) -> Option<String> {
+    metrics::text(server).ok()
 }

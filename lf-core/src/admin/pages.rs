@@ -112,7 +112,7 @@ pub(super) fn connections(server: &Shared, query: &str) -> String {
                     Phase::Closing(_) => "closing",
                     Phase::Lingering(_) => "lingering",
                 };
-                let age_s = server.now_ms().saturating_sub(owned.accepted_ms) / 1000;
+                let age_s = owned.age_s(server.now_ms());
                 let (peer, group, queued) = (owned.peer, owned.group, owned.queued_bytes());
                 drive::put_back(server, owned, token, Notes::NONE);
                 let _ = writeln!(text, "{token} {peer} {group} {phase} {queued} {age_s}");

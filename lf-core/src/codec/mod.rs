@@ -3,11 +3,14 @@
 //! A codec looks at bytes and touches no socket. To add one, implement [`Codec`]; `docs/src/architecture.md` says
 //! where it is called.
 
+pub mod http;
 mod len32;
 mod line;
 mod nshead;
 mod raw;
+pub mod websocket;
 
+pub use http::Http;
 pub use len32::Len32;
 pub use line::Line;
 pub use nshead::{Nshead, NsheadFrame, NsheadHeader};

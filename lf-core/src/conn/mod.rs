@@ -37,20 +37,21 @@ pub(crate) enum Awaiting {
     Linger,
 }
 
-/// Deadlines of a connection, in milliseconds of the server's clock.
+/// Deadlines of a connection, in milliseconds of the server's clock. The one for writing is in the queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadlines {
     pub(crate) read_ms: u64,
-    pub(crate) write_ms: u64,
     pub(crate) user_ms: u64,
 }
 
-impl Deadlines {
-    const NONE: Self = Self { read_ms: NEVER_MS, write_ms: NEVER_MS, user_ms: NEVER_MS };
-
-    pub(crate) fn first_ms(&self) -> u64 {
-        self.read_ms.min(self.write_ms).min(self.user_ms)
-    }
+/// What was read of an unfinished frame; never empty while a connection holds it.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pub(crate) bytes: Vec<u8>,
+    /// Bytes at the front that the codec has looked at.
+    pub(crate) examined: usize,
+    /// Bytes without which the codec cannot go on.
+    pub(crate) needed: usize,
 }
 
 /// All that belongs to one connection. Idle, it owns no buffer.
@@ -86,18 +87,15 @@ pub(crate) struct Conn {
     pub(crate) slow: bool,
     /// Close once everything is out.
     pub(crate) draining: bool,
-    /// Bytes at the front of `input` that the codec has looked at.
-    pub(crate) examined: u32,
-    /// Bytes of input without which the codec cannot go on.
-    pub(crate) needed: u32,
-    /// What was read of an unfinished frame.
-    pub(crate) input: Vec<u8>,
+    /// When it was accepted, in seconds of the server's clock.
+    pub(crate) accepted_s: u32,
+    /// What was read of an unfinished frame. Most connections have none, so they pay one pointer.
+    pub(crate) input: Option<Box<Input>>,
     /// What the peer has not taken yet.
     pub(crate) queue: Option<Box<Queue>>,
     /// The codec's and the handler's state.
     pub(crate) state: Option<Box<dyn Any + Send>>,
     pub(crate) deadlines: Deadlines,
-    pub(crate) accepted_ms: u64,
 }
 
 impl Conn {
@@ -120,17 +118,16 @@ impl Conn {
         mail: false,
         slow: false,
         draining: false,
-        examined: 0,
-        needed: 0,
-        input: Vec::new(),
+        accepted_s: 0,
+        input: None,
         queue: None,
         state: None,
-        deadlines: Deadlines::NONE,
-        accepted_ms: 0,
+        deadlines: Deadlines { read_ms: NEVER_MS, user_ms: NEVER_MS },
     };
 
     pub(crate) fn new(fd: OwnedFd, peer: Peer, service: u16, group: u16, now_ms: u64) -> Self {
-        Self { fd: Some(fd), peer, service, group, accepted_ms: now_ms, ..Self::VACANT }
+        let accepted_s = u32::try_from(now_ms / 1000).unwrap_or(u32::MAX);
+        Self { fd: Some(fd), peer, service, group, accepted_s, ..Self::VACANT }
     }
 
     /// The descriptor; only an occupied slot is asked for it.
@@ -140,6 +137,20 @@ impl Conn {
 
     pub(crate) fn queued_bytes(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.len())
+    }
+
+    /// When the peer has to have taken some of what is queued.
+    pub(crate) fn write_deadline_ms(&self) -> u64 {
+        self.queue.as_ref().map_or(NEVER_MS, |queue| queue.stalled_ms)
+    }
+
+    pub(crate) fn first_deadline_ms(&self) -> u64 {
+        self.deadlines.read_ms.min(self.deadlines.user_ms).min(self.write_deadline_ms())
+    }
+
+    /// How long it has been there.
+    pub(crate) fn age_s(&self, now_ms: u64) -> u64 {
+        (now_ms / 1000).saturating_sub(u64::from(self.accepted_s))
     }
 
     /// Whether nothing keeps frames from being taken.
@@ -171,6 +182,6 @@ impl Conn {
 
     /// Nothing came in part, nothing waits to go out.
     pub(crate) fn is_between_frames(&self) -> bool {
-        self.input.is_empty() && self.queue.is_none()
+        self.input.is_none() && self.queue.is_none()
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Queue {
     /// Bytes of the first segment that are out already.
     sent: usize,
     len: usize,
+    /// When the peer has to have taken some of it.
+    pub(crate) stalled_ms: u64,
 }
 
 impl Queue {

@@ -23,7 +23,7 @@ pub(crate) fn somaxconn() -> Option<u32> {
 
 /// Resident memory of this process in bytes; 0 where /proc does not tell.
 #[allow(clippy::cast_sign_loss, reason = "the page size is positive")]
-pub(crate) fn resident_bytes() -> u64 {
+pub fn resident_bytes() -> u64 {
     // SAFETY: takes no pointer.
     let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
     let pages = std::fs::read_to_string("/proc/self/statm")

@@ -85,7 +85,7 @@ impl From<Violation> for FrameError {
 }
 
 /// The code and the reason in the payload of a close frame.
-pub(super) fn parse(payload: Vec<u8>) -> Result<(Option<CloseCode>, String), Violation> {
+pub(super) fn parse(payload: &[u8]) -> Result<(Option<CloseCode>, String), Violation> {
     let code = match *payload {
         [] => return Ok((None, String::new())),
         [_] => return Err(Violation::protocol("a close frame of one byte")),
@@ -94,7 +94,8 @@ pub(super) fn parse(payload: Vec<u8>) -> Result<(Option<CloseCode>, String), Vio
     if code.is_none() {
         return Err(Violation::protocol("a close code that must not be sent"));
     }
-    let reason = std::str::from_utf8(&payload[2..]).map_err(|_| Violation::payload("a close reason that is not UTF-8"))?;
+    let reason =
+        std::str::from_utf8(&payload[2..]).map_err(|_| Violation::payload("a close reason that is not UTF-8"))?;
     Ok((code, reason.to_owned()))
 }
 

@@ -1,49 +1,47 @@
 //! From bytes to events.
 
-use super::header::{Header, Look, Opcode, look};
+use super::header::{Control, Header, Look, NO_MESSAGE, Opcode, look};
 use super::message::{Message, unmask};
 use super::{Event, Kind, Limits, Violation, close};
 
-/// What is remembered between two calls of [`decode`]; 16 bytes, and no buffer, while no message is unfinished.
+/// What is remembered between two calls of [`decode`]; a pointer, and no buffer, while no message is unfinished.
 #[derive(Debug, Default)]
 pub struct State(Phase);
 
-#[derive(Debug, Default)]
-enum Phase {
-    /// Between two messages.
-    #[default]
-    Idle,
+/// Nothing between two messages.
+type Phase = Option<Box<Unfinished>>;
+
+#[derive(Debug)]
+enum Unfinished {
     /// Inside a message: in one of its frames, or between two.
-    Message(Box<Message>),
+    Message(Message),
     /// A close or a violation came, and nothing after it counts.
     Over,
+}
+
+fn over() -> Phase {
+    Some(Box::new(Unfinished::Over))
 }
 
 impl State {
     /// Whether no message is unfinished.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        match self.0 {
-            Phase::Idle | Phase::Over => true,
-            Phase::Message(_) => false,
-        }
+        !matches!(self.0.as_deref(), Some(Unfinished::Message(_)))
     }
 
     /// Whether the peer has closed or broken the protocol, so that all further input is swallowed.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        match self.0 {
-            Phase::Over => true,
-            Phase::Idle | Phase::Message(_) => false,
-        }
+        matches!(self.0.as_deref(), Some(Unfinished::Over))
     }
 
     /// Payload of the unfinished message that has come, in bytes.
     #[must_use]
     pub fn message_bytes(&self) -> usize {
-        match &self.0 {
-            Phase::Message(message) => message.bytes(),
-            Phase::Idle | Phase::Over => 0,
+        match self.0.as_deref() {
+            Some(Unfinished::Message(message)) => message.bytes(),
+            Some(Unfinished::Over) | None => 0,
         }
     }
 }
@@ -73,7 +71,7 @@ pub enum Step {
 pub fn decode(state: &mut State, limits: &Limits, input: &[u8]) -> Result<Step, Violation> {
     let step = advance(&mut state.0, limits, input);
     if step.is_err() {
-        state.0 = Phase::Over;
+        state.0 = over();
     }
     step
 }
@@ -82,31 +80,29 @@ fn advance(phase: &mut Phase, limits: &Limits, input: &[u8]) -> Result<Step, Vio
     let mut consumed = 0;
     loop {
         let rest = &input[consumed..];
-        let (taken, event) = match phase {
-            Phase::Over => return Ok(pause(input.len(), 1)),
-            Phase::Message(message) if message.in_frame() => {
+        let (taken, event) = match phase.as_deref_mut() {
+            Some(Unfinished::Over) => return Ok(pause(input.len(), 1)),
+            Some(Unfinished::Message(message)) if message.in_frame() => {
                 let taken = message.fill(rest)?;
                 if message.in_frame() {
                     return Ok(pause(input.len(), 1));
                 }
                 (taken, finished(phase))
             }
-            Phase::Idle | Phase::Message(_) => {
-                let header = match look(rest, !matches!(phase, Phase::Idle), limits)? {
+            unfinished @ (None | Some(Unfinished::Message(_))) => {
+                let header = match look(rest, unfinished.is_some(), limits)? {
                     Look::Whole(header) => header,
                     Look::Partial(needed) => return Ok(pause(consumed, needed)),
                 };
-                let (taken, event) = match header.opcode {
-                    Opcode::Text => begin(phase, Kind::Text, &header, limits, rest)?,
-                    Opcode::Binary => begin(phase, Kind::Binary, &header, limits, rest)?,
+                match header.opcode {
+                    Opcode::Message(kind) => begin(phase, kind, &header, limits, rest)?,
                     Opcode::Continuation => go_on(phase, &header, limits, rest)?,
-                    Opcode::Close | Opcode::Ping | Opcode::Pong => {
+                    Opcode::Control(control) => {
                         let whole = header.bytes + header.payload_bytes;
                         let Some(frame) = rest.get(..whole) else { return Ok(pause(consumed, whole)) };
-                        (whole, Some(control(phase, &header, &frame[header.bytes..])?))
+                        (whole, Some(tell(phase, control, &header, &frame[header.bytes..])?))
                     }
-                };
-                (taken, event)
+                }
             }
         };
         consumed += taken;
@@ -137,7 +133,7 @@ fn begin(
     if message.is_whole() {
         return Ok((taken, Some(message.into_event())));
     }
-    *phase = Phase::Message(Box::new(message));
+    *phase = Some(Box::new(Unfinished::Message(message)));
     Ok((taken, None))
 }
 
@@ -148,34 +144,32 @@ fn go_on(
     limits: &Limits,
     input: &[u8],
 ) -> Result<(usize, Option<Event>), Violation> {
-    let taken = match phase {
-        Phase::Message(message) => message.read_frame(header, limits, input)?,
-        Phase::Idle | Phase::Over => return Err(Violation::protocol("a continuation of no message")),
+    let taken = match phase.as_deref_mut() {
+        Some(Unfinished::Message(message)) => message.read_frame(header, limits, input)?,
+        Some(Unfinished::Over) | None => return Err(NO_MESSAGE),
     };
     Ok((taken, finished(phase)))
 }
 
 /// The message, if all of it has come.
 fn finished(phase: &mut Phase) -> Option<Event> {
-    match std::mem::take(phase) {
-        Phase::Message(message) if message.is_whole() => Some(message.into_event()),
-        other @ (Phase::Idle | Phase::Message(_) | Phase::Over) => {
-            *phase = other;
-            None
-        }
+    let whole = phase.take_if(|unfinished| matches!(&**unfinished, Unfinished::Message(message) if message.is_whole()));
+    match whole.map(|unfinished| *unfinished) {
+        Some(Unfinished::Message(message)) => Some(message.into_event()),
+        Some(Unfinished::Over) | None => None,
     }
 }
 
 /// A control frame, which may come between the frames of a message.
-fn control(phase: &mut Phase, header: &Header, masked: &[u8]) -> Result<Event, Violation> {
+fn tell(phase: &mut Phase, control: Control, header: &Header, masked: &[u8]) -> Result<Event, Violation> {
     let mut payload = masked.to_vec();
     unmask(&mut payload, header.mask);
-    Ok(match header.opcode {
-        Opcode::Ping => Event::Ping(payload),
-        Opcode::Pong => Event::Pong(payload),
-        Opcode::Close | Opcode::Continuation | Opcode::Text | Opcode::Binary => {
+    Ok(match control {
+        Control::Ping => Event::Ping(payload),
+        Control::Pong => Event::Pong(payload),
+        Control::Close => {
             let (code, reason) = close::parse(&payload)?;
-            *phase = Phase::Over;
+            *phase = over();
             Event::Close { code, reason }
         }
     })

@@ -1,6 +1,6 @@
 //! The header of a frame (RFC 6455, section 5.2), and everything that it alone can be wrong about.
 
-use super::{CONTROL_BYTES_MAX, Limits, Violation};
+use super::{CONTROL_BYTES_MAX, Kind, Limits, Violation};
 
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
@@ -11,47 +11,55 @@ const LENGTH: u8 = 0x7f;
 /// Bytes of the masking key.
 const MASK_BYTES: usize = 4;
 
+/// What the protocol's own frames are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Opcode {
-    Continuation,
-    Text,
-    Binary,
+pub(super) enum Control {
     Close,
     Ping,
     Pong,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opcode {
+    Continuation,
+    Message(Kind),
+    Control(Control),
 }
 
 impl Opcode {
     fn new(byte: u8) -> Option<Self> {
         Some(match byte {
             0x0 => Self::Continuation,
-            0x1 => Self::Text,
-            0x2 => Self::Binary,
-            0x8 => Self::Close,
-            0x9 => Self::Ping,
-            0xa => Self::Pong,
+            0x1 => Self::Message(Kind::Text),
+            0x2 => Self::Message(Kind::Binary),
+            0x8 => Self::Control(Control::Close),
+            0x9 => Self::Control(Control::Ping),
+            0xa => Self::Control(Control::Pong),
             _ => return None,
         })
     }
 
-    pub(super) fn byte(self) -> u8 {
+    fn byte(self) -> u8 {
         match self {
             Self::Continuation => 0x0,
-            Self::Text => 0x1,
-            Self::Binary => 0x2,
-            Self::Close => 0x8,
-            Self::Ping => 0x9,
-            Self::Pong => 0xa,
+            Self::Message(Kind::Text) => 0x1,
+            Self::Message(Kind::Binary) => 0x2,
+            Self::Control(Control::Close) => 0x8,
+            Self::Control(Control::Ping) => 0x9,
+            Self::Control(Control::Pong) => 0xa,
         }
     }
 
     fn is_control(self) -> bool {
         match self {
-            Self::Close | Self::Ping | Self::Pong => true,
-            Self::Continuation | Self::Text | Self::Binary => false,
+            Self::Control(_) => true,
+            Self::Continuation | Self::Message(_) => false,
         }
     }
 }
+
+/// A continuation needs something that it continues.
+pub(super) const NO_MESSAGE: Violation = Violation::protocol("a continuation of no message");
 
 /// A header that allows what follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,14 +114,10 @@ fn opcode(first: u8, in_message: bool) -> Result<Opcode, Violation> {
         return Err(Violation::protocol("a reserved opcode"));
     };
     match opcode {
-        Opcode::Close | Opcode::Ping | Opcode::Pong if first & FIN == 0 => {
-            Err(Violation::protocol("a fragmented control frame"))
-        }
-        Opcode::Continuation if !in_message => Err(Violation::protocol("a continuation of no message")),
-        Opcode::Text | Opcode::Binary if in_message => {
-            Err(Violation::protocol("a new message before the end of the last"))
-        }
-        Opcode::Continuation | Opcode::Text | Opcode::Binary | Opcode::Close | Opcode::Ping | Opcode::Pong => Ok(opcode),
+        Opcode::Control(_) if first & FIN == 0 => Err(Violation::protocol("a fragmented control frame")),
+        Opcode::Continuation if !in_message => Err(NO_MESSAGE),
+        Opcode::Message(_) if in_message => Err(Violation::protocol("a new message before the end of the last")),
+        Opcode::Control(_) | Opcode::Continuation | Opcode::Message(_) => Ok(opcode),
     }
 }
 
@@ -133,5 +137,21 @@ fn payload_bytes(length: u64, length_bytes: usize, opcode: Opcode, limits: &Limi
     match usize::try_from(length) {
         Ok(length) if length <= max => Ok(length),
         _ => Err(Violation::too_big("a frame over this server's limit")),
+    }
+}
+
+/// Appends the header of an unmasked frame that is whole in itself.
+pub(super) fn write(opcode: Opcode, payload_bytes: usize, out: &mut Vec<u8>) {
+    out.push(FIN | opcode.byte());
+    match (u8::try_from(payload_bytes), u16::try_from(payload_bytes)) {
+        (Ok(short @ ..=125), _) => out.push(short),
+        (_, Ok(medium)) => {
+            out.push(126);
+            out.extend_from_slice(&medium.to_be_bytes());
+        }
+        _ => {
+            out.push(127);
+            out.extend_from_slice(&(payload_bytes as u64).to_be_bytes());
+        }
     }
 }

@@ -18,15 +18,7 @@ pub(super) struct Message {
 
 impl Message {
     pub(super) fn new(kind: Kind) -> Self {
-        Self {
-            kind,
-            payload: Vec::new(),
-            valid_bytes: 0,
-            fragments: 0,
-            frame_bytes_left: 0,
-            mask: [0; 4],
-            last: false,
-        }
+        Self { kind, payload: Vec::new(), valid_bytes: 0, fragments: 0, frame_bytes_left: 0, mask: [0; 4], last: false }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -42,8 +34,13 @@ impl Message {
         self.last && self.frame_bytes_left == 0
     }
 
-    /// Begins a frame of this message.
-    pub(super) fn begin_frame(&mut self, header: &Header, limits: &Limits) -> Result<(), Violation> {
+    /// Begins a frame of this message and takes what there is of it; says how many bytes that was.
+    pub(super) fn read_frame(&mut self, header: &Header, limits: &Limits, input: &[u8]) -> Result<usize, Violation> {
+        self.begin_frame(header, limits)?;
+        Ok(header.bytes + self.fill(&input[header.bytes..])?)
+    }
+
+    fn begin_frame(&mut self, header: &Header, limits: &Limits) -> Result<(), Violation> {
         if header.payload_bytes > limits.message_bytes.saturating_sub(self.payload.len()) {
             return Err(Violation::too_big("a message over this server's limit"));
         }
@@ -127,7 +124,7 @@ mod tests {
     fn unmasking_by_words_is_unmasking_by_bytes() {
         let mask = [0x37, 0xfa, 0x21, 0x3d];
         for len in 0..40 {
-            let plain: Vec<u8> = (0..len).map(|at| at * 7).collect();
+            let plain: Vec<u8> = (100..100 + len).collect();
             let mut masked = plain.clone();
             unmask(&mut masked, mask);
             let by_bytes: Vec<u8> = plain.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
@@ -136,7 +133,7 @@ mod tests {
     }
 
     fn header(payload_bytes: usize, last: bool) -> Header {
-        Header { opcode: Opcode::Binary, last, mask: [0; 4], payload_bytes, bytes: 0 }
+        Header { opcode: Opcode::Message(Kind::Binary), last, mask: [0; 4], payload_bytes, bytes: 0 }
     }
 
     #[test]
