@@ -49,7 +49,8 @@ impl Account {
                 tasks.insert(tid, task);
             }
         }
-        Ok(Account { at: Instant::now(), tasks, user_ns, system_ns, rss_bytes: rss_of(&root) })
+        let rss_bytes = Resident::of(&root).rss_bytes;
+        Ok(Account { at: Instant::now(), tasks, user_ns, system_ns, rss_bytes })
     }
 
     pub(crate) fn rss_bytes(&self) -> u64 {
@@ -127,15 +128,27 @@ fn ticks_of(stat: &str) -> Option<(u64, u64)> {
     Some((user * tick_ns, system * tick_ns))
 }
 
-/// Resident memory. `smaps_rollup` is exact; `statm`, where that is not allowed, lags by some pages per CPU.
-fn rss_of(root: &Path) -> u64 {
-    let rollup = fs::read_to_string(root.join("smaps_rollup")).unwrap_or_default();
-    if let Some(kilobytes) = kilobytes_of(&rollup, "Rss:") {
-        return kilobytes * 1024;
+/// Memory of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Resident {
+    pub(crate) rss_bytes: u64,
+    /// Shared pages are divided among who shares them; `None` where that cannot be read.
+    pub(crate) pss_bytes: Option<u64>,
+}
+
+impl Resident {
+    /// Of the process in this directory of `/proc`. `smaps_rollup` is exact; `statm`, where that is not
+    /// allowed, lags by some pages per CPU.
+    pub(crate) fn of(root: &Path) -> Self {
+        let rollup = fs::read_to_string(root.join("smaps_rollup")).unwrap_or_default();
+        let pss_bytes = kilobytes_of(&rollup, "Pss:").map(|kilobytes| kilobytes * 1024);
+        if let Some(kilobytes) = kilobytes_of(&rollup, "Rss:") {
+            return Resident { rss_bytes: kilobytes * 1024, pss_bytes };
+        }
+        let statm = fs::read_to_string(root.join("statm")).unwrap_or_default();
+        let pages: u64 = statm.split_ascii_whitespace().nth(1).and_then(|field| field.parse().ok()).unwrap_or(0);
+        Resident { rss_bytes: pages * page_size() as u64, pss_bytes }
     }
-    let statm = fs::read_to_string(root.join("statm")).unwrap_or_default();
-    let pages: u64 = statm.split_ascii_whitespace().nth(1).and_then(|field| field.parse().ok()).unwrap_or(0);
-    pages * page_size() as u64
 }
 
 /// Kernel slab in bytes: sockets, epoll entries and the like, of the whole machine.
@@ -164,7 +177,8 @@ pub(crate) fn memory_bytes() -> u64 {
     kilobytes_of(&text, "MemTotal:").unwrap_or(0) * 1024
 }
 
-fn kilobytes_of(text: &str, name: &str) -> Option<u64> {
+/// The number in the line that begins with `name`.
+pub(crate) fn kilobytes_of(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_ascii_whitespace().next()?.parse().ok()
 }

@@ -1,5 +1,9 @@
 //! The command line.
 
+mod push;
+
+pub(crate) use push::{CometArgs, CometFigureArgs, GraphArgs, MemoryArgs, MsggenArgs, SubscribeArgs};
+
 use crate::load::{Ask, Close, Frame, Mode, Plan, Target};
 use crate::reference::Shape;
 use anyhow::{Result, bail};
@@ -24,6 +28,10 @@ pub(crate) struct Cli {
     /// Where lf-echo is [default: beside lf-bench, else on PATH]
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) lf_echo: Option<PathBuf>,
+
+    /// Where lf-comet is [default: beside lf-bench, else on PATH]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) lf_comet: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,6 +64,14 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Opens idle connections, holds them, and reports memory per connection
     Flood(FloodArgs),
+    /// A push server between subscribers and publishers: every message is accounted for
+    Comet(CometArgs),
+    /// Publishes from many ids at a rate, to nobody in particular
+    Msggen(MsggenArgs),
+    /// A data set of friends: a Barabasi-Albert graph as an edge list
+    Graph(GraphArgs),
+    /// Watches a process: memory, kernel slab and connections over time, as CSV and SVG
+    Memory(MemoryArgs),
     /// A reference server
     Serve(ServeArgs),
     /// The tour, with a choice of its length and place
@@ -170,8 +186,8 @@ pub(crate) struct CompareArgs {
     /// Shape of the load
     #[arg(long, default_value = "long")]
     pub(crate) mode: CompareMode,
-    /// A built-in server: lf-oneshot, lf-edge, lf-kernel, floor, oneshot, kernel, tokio, io-uring; repeatable
-    /// [default: all]
+    /// A built-in server: lf-oneshot, lf-edge, lf-kernel, floor, oneshot, kernel, tokio, io-uring; with --comet
+    /// push-loop, lf-comet, nchan; repeatable [default: all]
     #[arg(long = "server", value_name = "NAME")]
     pub(crate) servers: Vec<String>,
     /// A server of yours: 'NAME=COMMAND LINE with {addr} or {port}'; repeatable
@@ -198,6 +214,8 @@ pub(crate) struct CompareArgs {
     pub(crate) short: ShortArgs,
     #[command(flatten)]
     pub(crate) mixed: MixedArgs,
+    #[command(flatten)]
+    pub(crate) push: CometFigureArgs,
     /// Draws the requests per CPU second into this file
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
@@ -234,6 +252,8 @@ pub(crate) struct FloodArgs {
     /// How it is delimited
     #[arg(long, default_value = "line")]
     pub(crate) frame: Frame,
+    #[command(flatten)]
+    pub(crate) subscribe: SubscribeArgs,
     /// Account for this server process
     #[arg(long, value_name = "PID")]
     pub(crate) server_pid: Option<u32>,

@@ -4,24 +4,33 @@
 
 mod account;
 mod cli;
+mod comet;
 mod compare;
 mod figures;
 mod flood;
+mod footprint;
+mod graph;
 mod limits;
 mod load;
 mod machine;
+mod memory;
+mod msggen;
+mod nchan;
 mod pin;
 mod progress;
+mod publish;
+mod random;
 mod reference;
 mod report;
 mod servers;
 mod stats;
 mod table;
 mod tour;
+mod wire;
 
 use anyhow::Result;
 use clap::Parser;
-use cli::{Cli, Command, FloodArgs, LoadArgs, ServeArgs, TourArgs};
+use cli::{Cli, CometArgs, Command, FloodArgs, LoadArgs, MsggenArgs, ServeArgs, TourArgs};
 use load::{Mode, Outcome};
 use progress::Progress;
 use std::path::Path;
@@ -47,11 +56,20 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Compare(args)) if args.figures => {
             figures::run(&args, cli.lf_echo.as_deref()).map(|_| ExitCode::SUCCESS)
         }
+        Some(Command::Compare(args)) if args.push.comet => {
+            let all = comet::compare::run(&args, cli.lf_comet.as_deref())?;
+            let mut rounds = all.iter().flat_map(|found| &found.series).flat_map(|series| &series.rounds);
+            Ok(code(rounds.all(comet::Outcome::is_clean)))
+        }
         Some(Command::Compare(args)) => {
             let all = compare::run(&args, cli.lf_echo.as_deref())?;
             Ok(verdict(all.iter().flat_map(|series| &series.rounds)))
         }
         Some(Command::Flood(args)) => run_flood(&args),
+        Some(Command::Comet(args)) => push(&args),
+        Some(Command::Msggen(args)) => generate(&args),
+        Some(Command::Graph(args)) => graph::run(&args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Memory(args)) => memory::run(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Tour(args)) => visit(&args, cli.lf_echo.as_deref()),
         None => visit(&TourArgs::default(), cli.lf_echo.as_deref()),
     }
@@ -95,7 +113,35 @@ fn run_flood(args: &FloodArgs) -> Result<ExitCode> {
     } else {
         println!("{}", table::of_flood(&outcome, args.server_pid.is_some()));
     }
-    Ok(if outcome.errors.mismatch == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(code(outcome.is_clean()))
+}
+
+/// One run against a push server that is there already.
+fn push(args: &CometArgs) -> Result<ExitCode> {
+    let plan = args.plan()?;
+    let progress = Progress::new(Progress::steps_of(plan.duration), args.output.quiet);
+    let outcome = comet::run(&plan, &progress)?;
+    drop(progress);
+    show(&outcome, args.output.json, comet::Outcome::describe)?;
+    Ok(code(outcome.is_clean()))
+}
+
+fn generate(args: &MsggenArgs) -> Result<ExitCode> {
+    let progress = Progress::new(Progress::steps_of(args.duration), args.output.quiet);
+    let generated = msggen::run(args, &progress)?;
+    drop(progress);
+    show(&generated, args.output.json, msggen::Generated::describe)?;
+    Ok(code(generated.is_clean()))
+}
+
+fn show<T: serde::Serialize>(found: &T, json: bool, describe: impl Fn(&T) -> String) -> Result<()> {
+    let text = if json { serde_json::to_string_pretty(found)? } else { describe(found) };
+    println!("{text}");
+    Ok(())
+}
+
+fn code(is_clean: bool) -> ExitCode {
+    if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn serve(args: &ServeArgs) -> Result<()> {

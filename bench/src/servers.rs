@@ -1,6 +1,7 @@
 //! Servers under measurement, as processes of their own: started, found, and ended with their value.
 
 use crate::load::{Frame, Target};
+use crate::nchan::{Nchan, Scratch};
 use crate::reference::Shape;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
@@ -14,12 +15,17 @@ use std::time::{Duration, Instant};
 /// How long a server may take until it listens.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 const PROBE_EVERY: Duration = Duration::from_millis(20);
+/// Connections that nginx makes room for; it takes the memory at the start.
+const CONNECTIONS_MAX: u64 = 100_000;
 /// Lines of a server's standard error that an error message repeats.
 const LINES_KEPT: usize = 5;
 
 /// Built-in servers, in the order in which tables show them.
 pub(crate) const BUILT_IN: [&str; 8] =
     ["lf-oneshot", "lf-edge", "lf-kernel", "floor", "oneshot", "kernel", "tokio", "io-uring"];
+
+/// Push servers, likewise.
+pub(crate) const PUSH: [&str; 3] = ["push-loop", "lf-comet", "nchan"];
 
 /// How to start a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +38,10 @@ pub(crate) struct Spec {
 enum Start {
     /// `lf-echo` with these options.
     Lf(&'static [&'static str]),
+    /// `lf-comet` with these options.
+    Comet(&'static [&'static str]),
+    /// nginx with nchan.
+    Nchan,
     /// `lf-bench serve`.
     Reference(Shape),
     /// A command line of the user's, run by `sh`.
@@ -62,6 +72,17 @@ impl Spec {
         Ok(Spec { name: name.to_owned(), start })
     }
 
+    /// A push server by its name.
+    pub(crate) fn push(name: &str) -> Result<Self> {
+        let start = match name {
+            "push-loop" => Start::Reference(Shape::PushLoop),
+            "lf-comet" => Start::Comet(&["--groups", "1", "--workers", "5", "--store", "none"]),
+            "nchan" => Start::Nchan,
+            _ => bail!("--server {name}: not a push server; give one of {}", PUSH.join(", ")),
+        };
+        Ok(Spec { name: name.to_owned(), start })
+    }
+
     /// The same server under another name.
     pub(crate) fn named(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
@@ -79,7 +100,7 @@ impl Spec {
     }
 
     pub(crate) fn is_lf(&self) -> bool {
-        matches!(self.start, Start::Lf(_))
+        matches!(self.start, Start::Lf(_) | Start::Comet(_))
     }
 }
 
@@ -87,8 +108,9 @@ impl Spec {
 #[derive(Clone, Debug)]
 pub(crate) struct Yard {
     pub(crate) lf_echo: Option<PathBuf>,
+    pub(crate) lf_comet: Option<PathBuf>,
     pub(crate) frame: Frame,
-    /// More options for `lf-echo`.
+    /// More options for `lf-echo` or `lf-comet`.
     pub(crate) lf_args: Vec<String>,
 }
 
@@ -97,7 +119,11 @@ pub(crate) struct Yard {
 pub(crate) struct Running {
     pub(crate) name: String,
     pub(crate) target: Target,
+    /// Where a push server is published to.
+    pub(crate) control: Target,
     child: Child,
+    /// Kept as long as the server runs.
+    _scratch: Option<Scratch>,
 }
 
 impl Running {
@@ -125,32 +151,45 @@ impl Yard {
 
     /// As [`Yard::start`], with more options for an lf server.
     pub(crate) fn start_with(&self, spec: &Spec, more: &[&str]) -> Result<Running> {
-        let (mut command, address) = match &spec.start {
+        let mut addresses = None;
+        let mut scratch = None;
+        let mut command = match &spec.start {
             Start::Lf(options) => {
-                let mut command = Command::new(self.find_lf_echo()?);
-                // Settings of the user's shell would make the figures another server's.
-                for (name, _) in std::env::vars_os() {
-                    if name.as_encoded_bytes().starts_with(b"LF_ECHO_") {
-                        command.env_remove(name);
-                    }
-                }
+                let mut command = without_settings(Command::new(self.find_lf_echo()?), b"LF_ECHO_");
                 command.args(["--listen", "127.0.0.1:0", "--frame", &self.frame.to_string()]);
                 command.args(*options).args(&self.lf_args).args(more);
-                (command, None)
+                command
+            }
+            Start::Comet(options) => {
+                let (public, control) = *addresses.insert((free_address()?, free_address()?));
+                let program = find("lf-comet", self.lf_comet.as_deref())?;
+                let mut command = without_settings(Command::new(program), b"LF_COMET_");
+                command.args(["--listen", &public.to_string(), "--control", &control.to_string()]);
+                command.args(*options).args(&self.lf_args).args(more);
+                command
+            }
+            Start::Nchan => {
+                let (public, control) = *addresses.insert((free_address()?, free_address()?));
+                let nchan = Nchan::find()?;
+                let connections = crate::limits::raise_descriptors().unwrap_or(CONNECTIONS_MAX).min(CONNECTIONS_MAX);
+                let scratch = scratch.insert(nchan.configure(public, control, connections)?);
+                let mut command = Command::new(nchan.program);
+                command.arg("-p").arg(scratch.path()).arg("-c").arg(scratch.configuration());
+                command
             }
             Start::Reference(shape) => {
                 let mut command = Command::new(std::env::current_exe().context("own executable")?);
                 let name = shape.to_possible_value().context("every shape has a name")?;
                 command.args(["serve", name.get_name(), "--listen", "127.0.0.1:0", "--die-with-parent"]);
-                (command, None)
+                command
             }
             Start::Command(line) => {
-                let address = free_address()?;
+                let (address, _) = *addresses.insert((free_address()?, free_default()));
                 let line = line.replace("{addr}", &address.to_string()).replace("{port}", &address.port().to_string());
                 let mut command = Command::new("sh");
                 // `exec`: the process that is accounted for is the server, not the shell.
                 command.args(["-c", &format!("exec {line}")]);
-                (command, Some(address))
+                command
             }
         };
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -158,12 +197,32 @@ impl Yard {
         let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
         let words = Words::of(&mut child);
         // Made before the wait, so that the process also ends if the wait fails.
-        let mut running = Running { name: spec.name.clone(), target: Target::Tcp(free_default()), child };
-        running.target = Target::Tcp(match address {
+        let nowhere = Target::Tcp(free_default());
+        let (target, control) = (nowhere.clone(), nowhere);
+        let mut running = Running { name: spec.name.clone(), target, control, child, _scratch: scratch };
+        let address = match addresses {
             None => words.wait_listening()?,
-            Some(address) => wait_accepting(address, &mut running.child, &words)?,
-        });
+            Some((address, _)) => wait_accepting(address, &mut running.child, &words)?,
+        };
+        running.target = Target::Tcp(address);
+        running.control = match addresses {
+            Some((_, control)) if control.port() != 0 => {
+                Target::Tcp(wait_accepting(control, &mut running.child, &words)?)
+            }
+            Some(_) | None => running.target.clone(),
+        };
         Ok(running)
+    }
+
+    /// # Errors
+    /// If what the server is started from is not there.
+    pub(crate) fn is_installed(&self, spec: &Spec) -> Result<()> {
+        match spec.start {
+            Start::Lf(_) => self.find_lf_echo().map(drop),
+            Start::Comet(_) => find("lf-comet", self.lf_comet.as_deref()).map(drop),
+            Start::Nchan => Nchan::find().map(drop),
+            Start::Reference(_) | Start::Command(_) => Ok(()),
+        }
     }
 
     /// Starts all; those that the machine refuses are left out with a word about why, unless they
@@ -180,21 +239,37 @@ impl Yard {
         Ok((servers, skipped))
     }
 
-    /// The file that was named, else the one beside this executable, else the one on PATH.
     pub(crate) fn find_lf_echo(&self) -> Result<PathBuf> {
-        if let Some(path) = &self.lf_echo {
-            if path.is_file() {
-                return Ok(path.clone());
-            }
-            bail!("--lf-echo {}: no such file; build it with `cargo build --release -p lf-echo`", path.display());
-        }
-        let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join("lf-echo")));
-        let on_path = std::env::var_os("PATH").unwrap_or_default();
-        let mut places = beside.into_iter().chain(std::env::split_paths(&on_path).map(|place| place.join("lf-echo")));
-        places.find(|path| Path::is_file(path)).context(
-            "lf-echo is neither beside lf-bench nor on PATH; build it with `cargo build --release -p lf-echo`, or give --lf-echo PATH",
-        )
+        find("lf-echo", self.lf_echo.as_deref())
     }
+}
+
+/// The file that was named, else the one beside this executable, else the one on PATH.
+fn find(name: &str, given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(path) = given {
+        if path.is_file() {
+            return Ok(path.to_path_buf());
+        }
+        bail!("--{name} {}: no such file; build it with `cargo build --release -p {name}`", path.display());
+    }
+    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(name)));
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = beside.into_iter().chain(std::env::split_paths(&on_path).map(|place| place.join(name)));
+    places.find(|path| path.is_file()).with_context(|| {
+        format!(
+            "{name} is neither beside lf-bench nor on PATH; build it with `cargo build --release -p {name}`, or give --{name} PATH"
+        )
+    })
+}
+
+/// Settings of the user's shell would make the figures another server's.
+fn without_settings(mut command: Command, prefix: &[u8]) -> Command {
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(prefix) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// What a server says, read to the end so that it never waits for us.
@@ -289,7 +364,7 @@ mod tests {
     use super::*;
 
     fn yard() -> Yard {
-        Yard { lf_echo: None, frame: Frame::Line, lf_args: Vec::new() }
+        Yard { lf_echo: None, lf_comet: None, frame: Frame::Line, lf_args: Vec::new() }
     }
 
     #[test]

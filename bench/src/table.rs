@@ -1,6 +1,7 @@
 //! Results as a person reads them in a terminal.
 
-use crate::flood::{FloodOutcome, Memory};
+use crate::flood::FloodOutcome;
+use crate::footprint::Memory;
 use crate::load::{Latency, Outcome};
 use crate::stats::Spread;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
@@ -170,9 +171,21 @@ pub(crate) fn of_flood(flood: &FloodOutcome, has_pid: bool) -> String {
     if let Some(touched) = &flood.touched {
         add("after one message each", touched);
     }
+    if let Some(broadcast) = &flood.broadcast {
+        add("after one message each", &broadcast.memory);
+    }
     let echoed = if flood.touched.is_some() { format!(", {} echoed one message", flood.echoed) } else { String::new() };
+    let received = flood.broadcast.as_ref().map_or_else(String::new, |broadcast| {
+        let error = broadcast.first_error.as_ref().map_or_else(String::new, |error| format!(" ({error})"));
+        format!(
+            ", {} received their message in {:.2} s, {} were refused{error}",
+            whole(broadcast.received),
+            broadcast.seconds,
+            broadcast.refused
+        )
+    });
     format!(
-        "flood on {}: {} connections in {:.2} s, {} per second; {} alive after the hold{echoed}\n{table}\nerrors: {}",
+        "flood on {}: {} connections in {:.2} s, {} per second; {} alive after the hold{echoed}{received}\n{table}\nerrors: {}",
         flood.target,
         whole(flood.connections),
         flood.seconds,

@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::push::{self, honest};
 use common::{Reference, bench, echo, json, number, serve_each, stderr, stdout};
 
 #[test]
@@ -61,4 +62,61 @@ fn more_connections_than_descriptors_name_the_limit_and_the_remedy() {
     let words = stderr(&output);
     assert!(!output.status.success());
     assert!(words.contains("4000000000") && words.contains("RLIMIT_NOFILE") && words.contains("ulimit"), "{words}");
+}
+
+#[test]
+fn subscribers_of_every_transport_are_held_and_each_gets_its_own_message() {
+    let address = push::serve(honest).to_string();
+    for transport in ["chunked", "stream", "ndjson", "sse", "poll", "ws"] {
+        let args =
+            ["flood", "--target", &address, "--connections", "40", "--in-flight", "16", "--hold", "0s", "--json"];
+        let more = ["--transport", transport, "--path-id-from", "100", "--publish", &address, "--settle", "0s"];
+        let output = bench(&[&args[..], &more].concat());
+        assert!(output.status.success(), "{transport}: {}", stderr(&output));
+        let outcome = json(&output);
+        assert_eq!(
+            (number(&outcome["connections"]), number(&outcome["alive"])),
+            (40.0, 40.0),
+            "{transport}: {outcome}"
+        );
+        assert_eq!(number(&outcome["broadcast"]["received"]), 40.0, "{transport}: {outcome}");
+        assert_eq!(number(&outcome["broadcast"]["taken"]), 40.0, "{transport}: {outcome}");
+        common::assert_no_errors(&outcome);
+    }
+}
+
+#[test]
+fn memory_of_subscribers_is_read_when_idle_and_after_the_message() {
+    let server = Reference::start("push-loop").unwrap();
+    let pid = server.pid();
+    let args = ["flood", "--target", &server.target, "--connections", "500", "--hold", "0s", "--transport", "sse"];
+    let more = ["--publish", &server.target, "--via", "send", "--settle", "0s", "--server-pid", &pid];
+    let output = bench(&[&args[..], &more].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
+    for part in ["500 received their message", "0 were refused", "idle", "after one message each"] {
+        assert!(text.contains(part), "{part:?} is missing in {text}");
+    }
+}
+
+#[test]
+fn a_subscriber_without_its_message_fails_the_flood() {
+    let drop_some = |_: usize, message: String| if message[9..17].ends_with('7') { Vec::new() } else { vec![message] };
+    let address = push::serve(drop_some).to_string();
+    let args = ["flood", "--target", &address, "--connections", "20", "--hold", "0s", "--transport", "stream"];
+    let more = ["--publish", &address, "--settle", "0s", "--timeout", "500ms", "--json"];
+    let output = bench(&[&args[..], &more].concat());
+    let outcome = json(&output);
+    assert!(!output.status.success(), "{outcome}");
+    // Of the ids 1 to 20, in hexadecimal 7 alone ends so.
+    assert_eq!(number(&outcome["broadcast"]["received"]), 19.0, "{outcome}");
+    assert_eq!(number(&outcome["errors"]["timeout"]), 1.0, "{outcome}");
+}
+
+#[test]
+fn publishing_to_connections_that_echo_is_refused_with_the_remedy() {
+    let output = bench(&["flood", "--publish", "127.0.0.1:1"]);
+    let words = stderr(&output);
+    assert!(!output.status.success());
+    assert!(words.contains("--publish") && words.contains("--transport sse"), "{words}");
 }

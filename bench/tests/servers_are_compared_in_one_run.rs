@@ -86,3 +86,51 @@ fn a_server_pid_that_is_gone_is_named() {
     assert!(!output.status.success());
     assert!(words.contains(&format!("--server-pid {pid}")), "{words}");
 }
+
+const PUSH_BRIEFLY: [&str; 4] = ["--subscribers", "60", "--push-rate", "500"];
+
+#[test]
+fn push_servers_are_compared_in_three_contests_and_every_message_is_checked() {
+    let args = ["compare", "--comet", "--server", "push-loop", "--json"];
+    let output = bench(&[&args[..], &BRIEFLY, &PUSH_BRIEFLY].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report = json(&output);
+    let contests = report["contests"].as_array().unwrap();
+    assert_eq!(contests.len(), 3);
+    for contest in contests {
+        let rounds = contest["series"][0]["rounds"].as_array().unwrap();
+        assert_eq!(rounds.len(), 2, "{contest}");
+        for round in rounds {
+            assert_eq!(number(&round["subscribers"]), 60.0);
+            assert!(number(&round["server"]["deliveries_per_cpu_second"]) > 0.0, "{round}");
+            assert_eq!(number(&round["verdicts"]["missing"]), 0.0, "{round}");
+        }
+    }
+}
+
+#[test]
+fn nchan_is_compared_with_the_bare_loop_or_said_not_to_be_installed() {
+    let path = std::env::temp_dir().join(format!("lf-push-{}.svg", std::process::id()));
+    let place = path.display().to_string();
+    let args = ["compare", "--comet", "--server", "nchan", "--server", "push-loop", "--svg", &place];
+    let output = bench(&[&args[..], &BRIEFLY, &PUSH_BRIEFLY].concat());
+    if !output.status.success() {
+        let words = stderr(&output);
+        assert!(words.contains("apt-get install nginx-light libnginx-mod-nchan"), "{words}");
+        return;
+    }
+    let text = stdout(&output);
+    for part in ["(a) one id", "(b) one id", "(c) 60 ids", "nchan / push-loop: ", "all in order", "RSS each"] {
+        assert!(text.contains(part), "{part:?} is missing in {text}");
+    }
+    let drawing = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(drawing.contains("nchan (c)") && drawing.contains("push-loop (a)"), "{drawing}");
+}
+
+#[test]
+fn a_push_server_that_is_not_there_is_named_with_the_remedy() {
+    let args = ["compare", "--comet", "--server", "lf-comet", "--lf-comet", "/nonexistent/lf-comet"];
+    let words = stderr(&bench(&args));
+    assert!(words.contains("--lf-comet /nonexistent/lf-comet") && words.contains("cargo build"), "{words}");
+}

@@ -2,4 +2,136 @@
 
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod options;
+
+use anyhow::{Context, bail, ensure};
+use lf_comet::names::Names;
+use lf_comet::subscriptions::Subscriptions;
+use lf_comet::{Auth, Control, ControlOptions, Hub, HubOptions, Origins, Public, Sampler, Slow, Stats};
+use lf_core::codec::http::{Http, Limits};
+use lf_core::codec::websocket;
+use lf_core::{Address, OutputLimits, Server, cli};
+use options::{Command, Options};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// What a subscriber may say in a WebSocket message; nobody listens.
+const SOCKET_MESSAGE_BYTES: usize = 4096;
+/// Beside what waits for a subscriber, a message and a page have to fit into its queue.
+const OUTPUT_BYTES_SPARE: usize = 1 << 20;
+/// Bodies of the control listener are read in pieces and have no end: each line has its limit.
+const BODY_BYTES_MAX: u64 = u64::MAX;
+
+fn main() -> ExitCode {
+    cli::run("lf-comet", run)
+}
+
+fn run() -> anyhow::Result<u8> {
+    let options: Options = cli::read("LF_COMET")?;
+    match options.command {
+        Some(Command::Load(args)) => lf_comet::load::run(&args).map(|()| 0),
+        None => serve(&options),
+    }
+}
+
+fn addresses(texts: &[String]) -> anyhow::Result<Vec<Address>> {
+    Ok(texts.iter().map(|text| text.parse()).collect::<Result<_, _>>()?)
+}
+
+fn is_open(addresses: &[Address]) -> bool {
+    addresses.iter().any(|address| match address {
+        Address::Tcp(at) => !at.ip().is_loopback(),
+        Address::Unix(_) | Address::Abstract(_) => false,
+        // Nobody knows where it was bound.
+        Address::Inherited(_) => true,
+    })
+}
+
+fn control_token(options: &Options, open: bool) -> anyhow::Result<Option<String>> {
+    let Some(path) = &options.control_token else {
+        ensure!(
+            !open,
+            "--control {}: off loopback anybody could send: give --control-token FILE, or listen on a loopback address or a unix socket",
+            options.control.join(" "),
+        );
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(path).with_context(|| format!("--control-token {}", path.display()))?;
+    let token = text.trim();
+    if token.len() < 16 {
+        bail!("--control-token {}: give at least 16 characters, e.g. from `openssl rand -hex 16`", path.display());
+    }
+    Ok(Some(token.to_owned()))
+}
+
+fn hub(options: &Options) -> anyhow::Result<Arc<Hub>> {
+    let names = Arc::new(Names::default());
+    let subscriptions = if options.store.as_os_str() == "none" {
+        Subscriptions::in_memory(Arc::clone(&names))
+    } else {
+        Subscriptions::open(&options.store, Arc::clone(&names))?
+    };
+    let hub_options = HubOptions {
+        history: options.subscribers.history(),
+        fanout: options.sending.fanout(),
+        disconnects: options.subscribers.public().slow == Slow::Disconnect,
+    };
+    Ok(Arc::new(Hub::new(names, subscriptions, &hub_options, Arc::new(Stats::default()))))
+}
+
+fn public_server(options: &Options, hub: &Arc<Hub>) -> anyhow::Result<Server> {
+    let auth = options.auth_key.as_deref().map_or(Ok(Auth::none()), Auth::from_file)?;
+    if !auth.is_on() {
+        tracing::warn!("anyone may listen to any id: --auth-key asks subscribers for tokens");
+    }
+    let public = options.subscribers.public();
+    let queue_bytes = public.queue_bytes + options.message_bytes + OUTPUT_BYTES_SPARE;
+    let output = OutputLimits {
+        // Reading goes on whatever waits: it is what is sent that is bounded, by message.
+        high: queue_bytes,
+        low: queue_bytes / 2,
+        max: queue_bytes,
+        total_max: public.queue_total_bytes.saturating_mul(2),
+    };
+    let mut builder = options.server.apply(Server::builder().name("lf-comet"))?.output_limits(output);
+    let codec = Http::new(Limits { body_bytes: 0, ..Limits::default() })
+        .websocket(websocket::Limits::new(SOCKET_MESSAGE_BYTES));
+    let origins = Origins::new(&options.allow_origin)?;
+    let handler = Public::new(Arc::clone(hub), public, auth, origins);
+    for address in addresses(&options.listen)? {
+        builder = builder.listen_with(address, options.server.listen_options(), codec.clone(), handler.clone());
+    }
+    Ok(builder.build()?)
+}
+
+fn serve(options: &Options) -> anyhow::Result<u8> {
+    let control_addresses = addresses(&options.control)?;
+    let token = control_token(options, is_open(&control_addresses))?;
+    let hub = hub(options)?;
+    let server = public_server(options, &hub)?;
+    hub.attach(server.remote());
+    let sampler = Sampler::new(Arc::clone(&hub), server.remote());
+    let control_options = ControlOptions { message_bytes: options.message_bytes, token };
+    let control = Control::new(Arc::clone(&hub), server.remote(), Arc::clone(&sampler), control_options);
+    let mut builder = Server::builder().name("control").groups(1).max_connections(1024);
+    for address in control_addresses {
+        let codec = Http::new(Limits { body_bytes: BODY_BYTES_MAX, ..Limits::default() });
+        builder = builder.listen(address, codec, control.clone());
+    }
+    let control = builder.build()?;
+    cli::announce(&server).context("cannot write to standard output")?;
+    for address in control.addresses() {
+        println!("control {address}");
+    }
+    let threads = hub.start()?;
+    sampler.start()?;
+    let control = control.start()?;
+    let ended = server.run()?;
+    // It answered to the end: that the server drains is seen there.
+    let _ = control.stop();
+    hub.stop();
+    for thread in threads {
+        let _ = thread.join();
+    }
+    Ok(ended.exit_code())
+}

@@ -11,12 +11,14 @@ mod short;
 mod steady;
 mod tally;
 mod target;
+mod ticker;
 
 use outcome::Window;
-pub(crate) use outcome::{Latency, Outcome};
+pub(crate) use outcome::{BUSY_MAX, Latency, OTHER_CORES_MAX, Outcome, count};
 pub(crate) use payload::{Ask, Frame, Payload};
-pub(crate) use tally::{Fault, Faults};
-pub(crate) use target::{PORTS_PER_SOURCE, SOURCES_MAX, Sources, Target};
+pub(crate) use tally::{Class, Fault, Faults, Gauge, Phase, Scribe, Stage, Tally};
+pub(crate) use target::{PORTS_PER_SOURCE, Sources, Target};
+pub(crate) use ticker::Ticker;
 
 use crate::account::{Account, Use, machine_cpu};
 use crate::limits;
@@ -28,7 +30,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
-use tally::{Class, Gauge, Phase, Scribe, Stage, Tally};
 
 /// How long all connections may take to be made before the run begins without the rest.
 const OPENING_PATIENCE: Duration = Duration::from_secs(10);
@@ -170,12 +171,28 @@ struct Crew {
 }
 
 /// Answers so far, and the server's account at that moment.
-struct Snapshot {
-    at: Instant,
-    normal: u64,
+pub(crate) struct Snapshot {
+    pub(crate) at: Instant,
+    pub(crate) normal: u64,
     slow: u64,
-    account: Option<Account>,
-    machine: Duration,
+    pub(crate) account: Option<Account>,
+    pub(crate) machine: Duration,
+}
+
+impl Snapshot {
+    /// # Errors
+    /// If there is no process `pid`.
+    pub(crate) fn of(gauges: &[Arc<Gauge>], pid: Option<u32>) -> Result<Self> {
+        let account = pid.map(Account::of).transpose()?;
+        let sum = |pick: fn(&Gauge) -> u64| gauges.iter().map(|gauge| pick(gauge)).sum();
+        Ok(Snapshot {
+            at: Instant::now(),
+            normal: sum(|gauge| gauge.normal.load(Relaxed)),
+            slow: sum(|gauge| gauge.slow.load(Relaxed)),
+            account,
+            machine: machine_cpu(),
+        })
+    }
 }
 
 impl Crew {
@@ -216,18 +233,6 @@ impl Crew {
         }
     }
 
-    fn snapshot(&self, pid: Option<u32>) -> Result<Snapshot> {
-        let account = pid.map(Account::of).transpose()?;
-        let sum = |pick: fn(&Gauge) -> u64| self.gauges.iter().map(|gauge| pick(gauge)).sum();
-        Ok(Snapshot {
-            at: Instant::now(),
-            normal: sum(|gauge| gauge.normal.load(Relaxed)),
-            slow: sum(|gauge| gauge.slow.load(Relaxed)),
-            account,
-            machine: machine_cpu(),
-        })
-    }
-
     fn stop(self) -> Result<Vec<Tally>> {
         self.stage.set(Phase::Stopping);
         let joined = self.threads.into_iter().map(|thread| match thread.join() {
@@ -255,9 +260,9 @@ pub(crate) fn run(plan: &Plan, progress: &Progress) -> Result<Outcome> {
     std::thread::sleep(plan.warmup);
     progress.note("measuring");
     crew.stage.set(Phase::Measuring);
-    let first = crew.snapshot(plan.server_pid)?;
+    let first = Snapshot::of(&crew.gauges, plan.server_pid)?;
     progress.sleep(plan.duration);
-    let last = crew.snapshot(plan.server_pid)?;
+    let last = Snapshot::of(&crew.gauges, plan.server_pid)?;
     let tallies = crew.stop()?;
     let requests = (last.normal - first.normal, last.slow - first.slow);
     let server = match (&first.account, &last.account) {

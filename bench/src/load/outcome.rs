@@ -8,9 +8,9 @@ use serde::Serialize;
 use std::time::Duration;
 
 /// Above this share of a core a generator thread may be what is measured.
-const BUSY_MAX: f64 = 0.90;
+pub(crate) const BUSY_MAX: f64 = 0.90;
 /// Cores that others may use before it is worth a word; ticks of 10 ms blur short runs.
-const OTHER_CORES_MAX: f64 = 0.25;
+pub(crate) const OTHER_CORES_MAX: f64 = 0.25;
 /// Percentiles of the curve that the report draws.
 const CURVE: [f64; 22] = [
     0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 85.0, 90.0, 92.5, 95.0, 97.0, 98.0, 99.0, 99.5, 99.9,
@@ -31,7 +31,7 @@ pub(crate) struct Latency {
 }
 
 impl Latency {
-    fn of(histogram: &Histogram<u64>) -> Option<Self> {
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Option<Self> {
         if histogram.is_empty() {
             return None;
         }

@@ -2,30 +2,17 @@
 
 use super::link::Link;
 use super::tally::Scribe;
-use anyhow::{Context, Result};
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
-};
+use super::ticker::Ticker;
+use anyhow::Result;
+use mio::{Registry, Token};
 use std::collections::VecDeque;
-use std::os::fd::{AsRawFd, OwnedFd};
-
-const NS_PER_SECOND: f64 = 1e9;
 
 /// Intended times at a fixed distance, and the connections with a free place.
-///
-/// Sleeps on a timerfd: `epoll_wait` counts in milliseconds, which is longer than most requests take.
 pub(crate) struct Pace {
-    interval_ns: f64,
-    /// Where in the first interval this thread begins, so that threads do not send together.
-    phase_ns: f64,
-    /// Set by the first look at the clock after the connections are made.
-    next_ns: Option<f64>,
+    ticker: Ticker,
     depth: usize,
     /// Connections with room, once per place; entries may be out of date and are checked when used.
     free: VecDeque<usize>,
-    timer: OwnedFd,
 }
 
 impl Pace {
@@ -38,12 +25,8 @@ impl Pace {
         registry: &Registry,
         token: Token,
     ) -> Result<Self> {
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)
-            .context("timerfd")?;
-        registry.register(&mut SourceFd(&timer.as_raw_fd()), token, Interest::READABLE).context("timerfd in epoll")?;
-        let interval_ns = NS_PER_SECOND / rate;
-        let phase_ns = interval_ns * f64::from(index) / f64::from(threads);
-        Ok(Pace { interval_ns, phase_ns, next_ns: None, depth, free: VecDeque::new(), timer })
+        let ticker = Ticker::new(rate, f64::from(index) / f64::from(threads), registry, token)?;
+        Ok(Pace { ticker, depth, free: VecDeque::new() })
     }
 
     /// Connection `index` has `places` free places more.
@@ -53,14 +36,11 @@ impl Pace {
 
     /// A connection and the intended time of the next request, if one is due and a connection is free.
     pub(crate) fn next(&mut self, now_ns: u64, links: &[Option<Link>]) -> Option<(usize, u64)> {
-        let due = *self.next_ns.get_or_insert(as_ns(now_ns) + self.phase_ns);
-        if due > as_ns(now_ns) {
-            return None;
-        }
+        let due = self.ticker.due(now_ns)?;
         while let Some(index) = self.free.pop_front() {
             if links[index].as_ref().is_some_and(|link| link.connected && link.outstanding() < self.depth) {
-                self.next_ns = Some(due + self.interval_ns);
-                return Some((index, from_ns(due)));
+                self.ticker.advance();
+                return Some((index, due));
             }
         }
         None
@@ -68,47 +48,16 @@ impl Pace {
 
     /// Wakes the loop when the next request is due. Nothing is armed while one is due already: then
     /// all connections are taken, and an answer wakes the loop.
-    pub(crate) fn arm(&self, now_ns: u64) {
-        let Some(due) = self.next_ns else { return };
-        let wait_ns = due - as_ns(now_ns);
-        if wait_ns <= 0.0 && self.free.is_empty() {
+    pub(crate) fn arm(&mut self, now_ns: u64) {
+        if self.free.is_empty() && self.ticker.due(now_ns).is_some() {
             return;
         }
-        let wait_ns = from_ns(wait_ns.max(1.0));
-        let value = Timespec {
-            tv_sec: i64::try_from(wait_ns / 1_000_000_000).unwrap_or(i64::MAX),
-            tv_nsec: i64::try_from(wait_ns % 1_000_000_000).unwrap_or(0),
-        };
-        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
-        // Arming resets the descriptor's readiness, so it is never read. It can only fail on bad arguments.
-        let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once);
+        self.ticker.arm(now_ns);
     }
 
     /// The run is over: requests that were due and never sent have waited at least until now.
     pub(crate) fn abandon(&mut self, scribe: &mut Scribe) {
-        let now = as_ns(scribe.now_ns());
-        let Some(mut due) = self.next_ns.take() else { return };
-        while due <= now {
-            scribe.unsent(from_ns(now - due));
-            due += self.interval_ns;
-        }
-        self.next_ns = Some(f64::INFINITY);
+        let now_ns = scribe.now_ns();
+        self.ticker.abandon(now_ns, |waited_ns| scribe.unsent(waited_ns));
     }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a run lasts far less than the 2^53 ns (104 days) a double holds exactly"
-)]
-fn as_ns(ns: u64) -> f64 {
-    ns as f64
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "whole nanoseconds are wanted; never negative"
-)]
-fn from_ns(ns: f64) -> u64 {
-    ns as u64
 }

@@ -15,7 +15,7 @@ pub(crate) const PORTS_PER_SOURCE: u32 = 50_000;
 const PORT_FIRST: u32 = 10_000;
 
 /// Loopback addresses 127.0.0.2 ... 127.0.0.251, so that one run never needs more than one last byte.
-pub(crate) const SOURCES_MAX: u32 = 250;
+const SOURCES_MAX: u32 = 250;
 
 /// The server's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +117,25 @@ impl Sources {
         Ok(Sources { addresses: count, next: 0, start: 0, end: count * PORTS_PER_SOURCE })
     }
 
+    /// As many source addresses as the connections need, or what was asked for if that suffices.
+    ///
+    /// # Errors
+    /// If `asked` is too few, or more than there are.
+    pub(crate) fn enough(target: &Target, connections: u32, asked: Option<u32>) -> Result<Self> {
+        let needed = connections.div_ceil(PORTS_PER_SOURCE);
+        let count = match asked {
+            Some(0) => 0,
+            Some(count) if count < needed => bail!(
+                "--sources {count}: {count} addresses have {} ports of {PORTS_PER_SOURCE} each; {connections} connections need --sources {needed}",
+                count * PORTS_PER_SOURCE,
+            ),
+            Some(count) => count,
+            None if needed <= SOURCES_MAX && Sources::new(target, needed).is_ok() => needed,
+            None => 0,
+        };
+        Sources::new(target, count)
+    }
+
     /// The share of thread `index` of `threads`; `offset` moves the start, so that runs in succession
     /// do not meet the TIME_WAIT of each other.
     pub(crate) fn share(&self, index: u32, threads: u32, offset: u32) -> Self {
@@ -169,6 +188,18 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), 100_000);
+    }
+
+    #[test]
+    fn a_million_connections_take_twenty_addresses_unless_told_otherwise() {
+        let capacity = |asked| Sources::enough(&"127.0.0.1:1".parse().unwrap(), 1_000_000, asked).unwrap().capacity();
+        assert_eq!((capacity(None), capacity(Some(0))), (Some(1_000_000), None));
+    }
+
+    #[test]
+    fn too_few_addresses_name_how_many_are_needed() {
+        let error = Sources::enough(&"127.0.0.1:1".parse().unwrap(), 120_000, Some(2)).unwrap_err().to_string();
+        assert!(error.contains("--sources 2") && error.contains("--sources 3"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The yardsticks: echo servers as small and fast as their shape allows.
+//! The yardsticks: servers as small and fast as their shape allows.
 //!
-//! They echo bytes, not frames, and honour `@block=US;` and `@work=US;` at the start of what a read returns.
+//! All but the push loop echo bytes, not frames, and honour `@block=US;` and `@work=US;` at the start of what a read returns.
 
 #[expect(unsafe_code, reason = "memory that the kernel writes to")]
 mod buffers;
@@ -9,6 +9,7 @@ mod kernel;
 mod oneshot;
 #[expect(unsafe_code, reason = "a descriptor that the one-shot protocol keeps open, not a borrow")]
 mod peer;
+mod push;
 mod tokio;
 #[expect(unsafe_code, reason = "entries that name memory and descriptors")]
 mod uring;
@@ -41,6 +42,8 @@ pub(crate) enum Shape {
     Tokio,
     /// Multishot accept and receive on one ring.
     IoUring,
+    /// A push server: Server-Sent Events, and one plain `send` per subscriber and message.
+    PushLoop,
 }
 
 /// Serves until the process is ended.
@@ -56,6 +59,7 @@ pub(crate) fn serve(shape: Shape, listen: SocketAddr, threads: usize) -> Result<
         Shape::Kernel => kernel::serve(&listener),
         Shape::Tokio => tokio::serve(listener, threads),
         Shape::IoUring => uring::serve(listener),
+        Shape::PushLoop => push::serve(&listener),
     }
 }
 

@@ -1,9 +1,13 @@
 //! The tour as one page that needs no network: text, tables and drawings inlined.
 
 mod plot;
+mod time;
+
+pub(crate) use time::{Chart, Line, over_time};
 
 use crate::compare::{Series, disturbance, per_cpu_second};
 use crate::load::Outcome;
+use crate::stats::Spread;
 use crate::table;
 use crate::tour::{Findings, Stop};
 use anyhow::{Context, Result};
@@ -49,9 +53,15 @@ fn page(findings: &Findings) -> Result<String> {
     ))
 }
 
-/// The requests per CPU second as a drawing of its own, in a grey that can be read on white and on black.
+/// The requests per CPU second as a drawing of its own.
 pub(crate) fn drawing(series: &[Series]) -> Result<String> {
-    let bars = plot::bars(&bars(series, per_cpu_second), table::number)?;
+    bars_alone(bars(series, per_cpu_second).into_iter().map(|bar| (bar.name, bar.value)))
+}
+
+/// Bars as a drawing of its own, in a grey that can be read on white and on black.
+pub(crate) fn bars_alone(bars: impl Iterator<Item = (String, Spread)>) -> Result<String> {
+    let bars: Vec<Bar> = bars.map(|(name, value)| Bar { name, value }).collect();
+    let bars = plot::bars(&bars, table::number)?;
     Ok(bars.replacen("<svg ", "<svg style=\"color:#888\" ", 1))
 }
 
@@ -138,8 +148,7 @@ fn figures_table(series: &[Series], baseline: &str) -> String {
 
 fn memory(findings: &Findings) -> Result<String> {
     let of = |pick: fn(&crate::flood::FloodOutcome) -> f64| -> Vec<Bar> {
-        let bar =
-            |(name, flood): &(String, _)| Bar { name: name.clone(), value: crate::stats::Spread::of([pick(flood)]) };
+        let bar = |(name, flood): &(String, _)| Bar { name: name.clone(), value: Spread::of([pick(flood)]) };
         findings.memory.iter().map(bar).collect()
     };
     let connections = findings.memory.first().map_or(0, |(_, flood)| flood.connections);

@@ -18,26 +18,27 @@ pub(super) struct Curve {
     pub(super) points: Vec<(f64, f64)>,
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-const WIDTH: u32 = 520;
+pub(super) const WIDTH: u32 = 520;
 const ROW_HEIGHT: u32 = 30;
 const CURVES_HEIGHT: u32 = 260;
 const NAME_WIDTH: i32 = 92;
 const VALUE_WIDTH: i32 = 86;
-const LEGEND_WIDTH: i32 = 112;
-const FONT_SIZE: i32 = 13;
+pub(super) const LEGEND_WIDTH: i32 = 112;
+pub(super) const FONT_SIZE: i32 = 13;
 /// Stand for the page's own colours, and are replaced when the drawing is done.
-const TEXT: RGBColor = RGBColor(1, 2, 3);
-const GRID: RGBColor = RGBColor(4, 5, 6);
+pub(super) const TEXT: RGBColor = RGBColor(1, 2, 3);
+pub(super) const GRID: RGBColor = RGBColor(4, 5, 6);
 /// The curve's right end: 99.99 %, that is four nines.
 const NINES_MAX: f64 = 4.0;
 
 /// One colour per server, the same in every drawing.
-fn colour(name: &str, index: usize) -> RGBColor {
+pub(super) fn colour(name: &str, index: usize) -> RGBColor {
     const OTHERS: [RGBColor; 4] =
         [RGBColor(142, 68, 173), RGBColor(22, 133, 128), RGBColor(160, 110, 60), RGBColor(200, 60, 120)];
-    match name {
+    // A series in several contests has a letter behind its name.
+    match name.split_once(" (").map_or(name, |(name, _)| name) {
         "lf-oneshot" => RGBColor(47, 111, 237),
         "lf-edge" => RGBColor(124, 92, 255),
         "lf-kernel" => RGBColor(0, 150, 170),
@@ -46,11 +47,14 @@ fn colour(name: &str, index: usize) -> RGBColor {
         "kernel" => RGBColor(226, 120, 40),
         "tokio" => RGBColor(46, 160, 90),
         "io-uring" => RGBColor(205, 70, 70),
+        "lf-comet" => RGBColor(47, 111, 237),
+        "push-loop" => RGBColor(127, 140, 141),
+        "nchan" => RGBColor(46, 160, 90),
         _ => OTHERS[index % OTHERS.len()],
     }
 }
 
-fn draw(height: u32, paint: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<String> {
+pub(super) fn draw(height: u32, paint: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<String> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
@@ -64,7 +68,7 @@ fn draw(height: u32, paint: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<Stri
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
-fn drawing<E: std::error::Error + Send + Sync>(error: DrawingAreaErrorKind<E>) -> anyhow::Error {
+pub(super) fn drawing<E: std::error::Error + Send + Sync>(error: DrawingAreaErrorKind<E>) -> anyhow::Error {
     anyhow!("drawing: {error}")
 }
 
@@ -144,7 +148,7 @@ pub(super) fn curves(curves: &[Curve]) -> Result<String> {
             let style = colour(&curve.name, index).stroke_width(2);
             chart.draw_series(LineSeries::new(points, style)).map_err(drawing)?;
         }
-        legend(area, curves)
+        legend(area, curves.iter().map(|curve| curve.name.as_str()))
     })
 }
 
@@ -167,14 +171,14 @@ fn axis_label(micros: f64) -> String {
     }
 }
 
-fn legend(area: &Area<'_>, curves: &[Curve]) -> Result<()> {
+pub(super) fn legend<'n>(area: &Area<'_>, names: impl Iterator<Item = &'n str>) -> Result<()> {
     const TOP: i32 = 16;
     let left = i32::try_from(WIDTH)? - LEGEND_WIDTH + 22;
-    for (index, curve) in curves.iter().enumerate() {
+    for (index, name) in names.enumerate() {
         let y = TOP + 17 * i32::try_from(index)?;
         let line = [(left, y), (left + 14, y)];
-        area.draw(&PathElement::new(line, colour(&curve.name, index).stroke_width(3))).map_err(drawing)?;
-        area.draw(&Text::new(curve.name.clone(), (left + 20, y), text_style(HPos::Left))).map_err(drawing)?;
+        area.draw(&PathElement::new(line, colour(name, index).stroke_width(3))).map_err(drawing)?;
+        area.draw(&Text::new(name.to_owned(), (left + 20, y), text_style(HPos::Left))).map_err(drawing)?;
     }
     Ok(())
 }

@@ -1,0 +1,206 @@
+//! The listener for publishers and operators.
+
+mod connections;
+mod lines;
+mod pages;
+mod send;
+mod subscriptions;
+
+use crate::auth::bearer;
+use crate::hub::{Destination, Hub};
+use crate::names::parse_id;
+use crate::origin::is_own;
+use crate::refusal::{Refusal, method_not_allowed, refusal};
+use crate::sampler::Sampler;
+use lf_core::codec::http::{Http, Incoming, Request};
+use lf_core::{Context, Handler, Outcome, Peer, Remote};
+use send::Batch;
+use std::sync::Arc;
+use std::time::Duration;
+use subscriptions::Edit;
+
+/// How long a publisher waits while too many deliveries are under way.
+const ROOM_PATIENCE: Duration = Duration::from_secs(10);
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+const NDJSON: (&str, &str) = ("Content-Type", "application/x-ndjson");
+
+/// How the control side is bounded and guarded.
+#[derive(Clone, Debug)]
+pub struct ControlOptions {
+    /// Bytes of a message.
+    pub message_bytes: usize,
+    /// What `Authorization: Bearer` has to carry; none: nothing is asked for.
+    pub token: Option<String>,
+}
+
+/// Serves publishers and operators.
+#[derive(Clone, Debug)]
+pub struct Control {
+    hub: Arc<Hub>,
+    /// Reaches the connections of subscribers.
+    remote: Remote,
+    sampler: Arc<Sampler>,
+    options: ControlOptions,
+}
+
+/// What a connection of the control listener is in the middle of.
+#[derive(Debug, Default)]
+pub struct Desk(Job);
+
+#[derive(Debug, Default)]
+enum Job {
+    #[default]
+    None,
+    /// The body of a message comes in.
+    Message { id: String, direct: bool, body: Vec<u8> },
+    /// Lines with messages come in.
+    Batch(Box<Batch>),
+    /// Lines with subscriptions come in.
+    Edit(Box<Edit>),
+    /// The rest of a body whose request was refused already.
+    Refused,
+}
+
+type Cx<'a> = Context<'a, Http, Desk>;
+
+impl Control {
+    /// Publishes to `hub`, whose subscribers `remote` reaches.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>, remote: Remote, sampler: Arc<Sampler>, options: ControlOptions) -> Self {
+        Self { hub, remote, sampler, options }
+    }
+
+    fn request(&self, cx: &mut Cx<'_>, request: &Request<'_>) {
+        cx.state.0 = Job::None;
+        match self.try_request(cx, request) {
+            Ok(job) if request.has_body() => {
+                cx.state.0 = job;
+                cx.accept_body();
+            }
+            // A request without a body is one with an empty body.
+            Ok(job) => {
+                cx.state.0 = job;
+                self.body(cx, b"", true);
+            }
+            Err(refusal) => refuse(cx, &refusal),
+        }
+    }
+
+    fn try_request(&self, cx: &mut Cx<'_>, request: &Request<'_>) -> Result<Job, Refusal> {
+        let path = request.path();
+        let (first, rest) = path
+            .strip_prefix('/')
+            .unwrap_or(path)
+            .split_once('/')
+            .map_or_else(|| (path.strip_prefix('/').unwrap_or(path), None), |(first, rest)| (first, Some(rest)));
+        if !matches!(first, "healthz" | "readyz") {
+            self.guard(request)?;
+        }
+        let method = request.method();
+        match (method, first, rest) {
+            ("POST", "send" | "direct", Some(id)) => {
+                let limit = self.options.message_bytes as u64;
+                if request.content_length().is_some_and(|length| length > limit) {
+                    return Err(self.too_long());
+                }
+                Ok(Job::Message { id: checked(id)?.to_owned(), direct: first == "direct", body: Vec::new() })
+            }
+            ("POST", "batch", None) => Ok(Job::Batch(Box::new(self.begin_batch(cx, request)))),
+            ("PUT", "subscriptions", None) => Ok(Job::Edit(Box::new(Edit::new(true)))),
+            ("DELETE", "subscriptions", None) => Ok(Job::Edit(Box::new(Edit::new(false)))),
+            ("GET" | "HEAD", "subscribers" | "subscriptions", Some(id)) => {
+                self.list_subscriptions(cx, request, checked(id)?, first == "subscribers").map(|()| Job::None)
+            }
+            ("GET" | "HEAD", "connections", None) => self.list_connections(cx, request).map(|()| Job::None),
+            ("DELETE", "connections", None) => self.kick(cx, request).map(|()| Job::None),
+            ("GET" | "HEAD", _, None) => self.page(cx, first).map(|()| Job::None),
+            (_, "send" | "direct" | "batch", _) => Err(method_not_allowed("POST")),
+            (_, "subscriptions", None) => Err(method_not_allowed("PUT, DELETE")),
+            (_, "subscribers" | "subscriptions", Some(_)) => Err(method_not_allowed("GET, HEAD")),
+            (_, "connections", None) => Err(method_not_allowed("GET, HEAD, DELETE")),
+            (_, "metrics" | "healthz" | "readyz" | "status" | "status.json" | "", None) => {
+                Err(method_not_allowed("GET, HEAD"))
+            }
+            _ => Err(pages::unknown()),
+        }
+    }
+
+    /// Who may use the control side.
+    fn guard(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        // A page of another site must not publish with the help of somebody's browser.
+        if request.header("origin").is_some_and(|origin| !is_own(request, origin)) {
+            return Err(refusal(403, "pages of other origins may not use the control listener\n"));
+        }
+        match &self.options.token {
+            Some(token) if !bearer(request).is_some_and(|given| same(given.as_bytes(), token.as_bytes())) => {
+                Err(refusal(401, "Authorization: Bearer with the control token is needed\n"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn body(&self, cx: &mut Cx<'_>, bytes: &[u8], last: bool) {
+        match std::mem::take(&mut cx.state.0) {
+            Job::None | Job::Refused => {}
+            Job::Message { id, direct, mut body } => {
+                if body.len() + bytes.len() > self.options.message_bytes {
+                    return refuse(cx, &self.too_long());
+                }
+                body.extend_from_slice(bytes);
+                if last {
+                    self.send_one(cx, Destination { id: &id, direct }, body);
+                } else {
+                    cx.state.0 = Job::Message { id, direct, body };
+                }
+            }
+            Job::Batch(mut batch) => {
+                self.feed_batch(cx, &mut batch, bytes, last);
+                if !last {
+                    cx.state.0 = Job::Batch(batch);
+                }
+            }
+            Job::Edit(mut edit) => match self.feed_edit(cx, &mut edit, bytes, last) {
+                Err(refusal) => refuse(cx, &refusal),
+                Ok(()) if last => {}
+                Ok(()) => cx.state.0 = Job::Edit(edit),
+            },
+        }
+    }
+
+    fn too_long(&self) -> Refusal {
+        let limit = self.options.message_bytes;
+        refusal(413, format!("a message has at most {limit} bytes: send less, or raise --message-bytes\n"))
+    }
+}
+
+fn refuse(cx: &mut Cx<'_>, refusal: &Refusal) {
+    cx.state.0 = Job::Refused;
+    refusal.answer(cx, &[]);
+}
+
+/// Compares in a time that does not tell where the difference is.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+}
+
+fn checked(id: &str) -> Result<&str, Refusal> {
+    parse_id(id.as_bytes()).map_err(|error| refusal(400, format!("{error}\n")))
+}
+
+impl Handler<Http> for Control {
+    type State = Desk;
+
+    fn open(&self, _peer: &Peer) -> Desk {
+        Desk::default()
+    }
+
+    fn frame(&self, cx: &mut Cx<'_>, incoming: Incoming<'_>) -> Outcome {
+        match incoming {
+            Incoming::Request(request) => self.request(cx, &request),
+            Incoming::Body { bytes, last } => self.body(cx, bytes, last),
+            // Nothing here upgrades.
+            Incoming::Socket(_) => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,255 @@
+//! The last messages of each id, so that who comes back can be given what it missed, or be told that it cannot.
+
+use crate::position::Position;
+use crate::publication::Publication;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How much is remembered.
+#[derive(Clone, Copy, Debug)]
+pub struct HistoryLimits {
+    /// Messages of each id; 0 remembers none, only that there were some.
+    pub messages: usize,
+    /// Age of a message; none: no limit.
+    pub age: Option<Duration>,
+    /// Bytes of all messages, each with 128 bytes for its place.
+    pub bytes: usize,
+    /// Ids of which something is remembered.
+    pub ids: usize,
+}
+
+impl Default for HistoryLimits {
+    fn default() -> Self {
+        Self { messages: 0, age: None, bytes: 64 << 20, ids: 1 << 16 }
+    }
+}
+
+/// What a message takes beside its body.
+const ENTRY_BYTES: usize = 128;
+
+/// To whom a message was sent: all who follow an id, or the id alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) id: Arc<str>,
+    pub(crate) direct: bool,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    entries: VecDeque<(Arc<Publication>, Instant)>,
+    /// The last message that is gone.
+    lost_through: u64,
+    last: u64,
+}
+
+/// What somebody who comes back is given.
+#[derive(Debug, Default)]
+pub(crate) struct Missed {
+    /// In the order in which they were sent.
+    pub(crate) messages: Vec<Arc<Publication>>,
+    /// Some more there were, which are gone.
+    pub(crate) lost: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct History {
+    limits: HistoryLimits,
+    rings: HashMap<Key, Ring>,
+    /// Every message that is remembered, oldest first, and some that are not any more.
+    order: VecDeque<(u64, Key)>,
+    bytes: usize,
+    /// Of ids that are not remembered, everything up to here may be gone.
+    floor: u64,
+}
+
+fn cost(publication: &Publication) -> usize {
+    publication.body.len() + ENTRY_BYTES
+}
+
+impl History {
+    pub(crate) fn new(limits: HistoryLimits) -> Self {
+        Self { limits, rings: HashMap::new(), order: VecDeque::new(), bytes: 0, floor: 0 }
+    }
+
+    /// Bytes that the messages take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn record(&mut self, key: Key, publication: &Arc<Publication>) {
+        let now = Instant::now();
+        let offset = publication.position.offset;
+        let ring = self.rings.entry(key.clone()).or_default();
+        ring.last = offset;
+        if self.limits.messages == 0 {
+            ring.lost_through = offset;
+        } else {
+            ring.entries.push_back((Arc::clone(publication), now));
+            self.bytes += cost(publication);
+            let too_old = |at: Instant| self.limits.age.is_some_and(|age| now.duration_since(at) > age);
+            while ring.entries.len() > self.limits.messages || ring.entries.front().is_some_and(|(_, at)| too_old(*at))
+            {
+                self.bytes -= ring.forget_first();
+            }
+        }
+        self.order.push_back((offset, key));
+        self.keep_limits();
+    }
+
+    fn keep_limits(&mut self) {
+        while self.bytes > self.limits.bytes || self.rings.len() > self.limits.ids {
+            let Some((offset, key)) = self.order.pop_front() else { return };
+            let Some(ring) = self.rings.get_mut(&key) else { continue };
+            if ring.entries.front().is_some_and(|(first, _)| first.position.offset == offset) {
+                self.bytes -= ring.forget_first();
+            }
+            if ring.entries.is_empty() && ring.last == offset {
+                self.floor = self.floor.max(ring.last);
+                self.rings.remove(&key);
+            }
+        }
+        // An id that is sent to again and again leaves its old places behind.
+        let stored: usize = self.rings.len() + self.bytes / ENTRY_BYTES;
+        if self.order.len() > 2 * stored + 1024 {
+            let rings = &self.rings;
+            self.order.retain(|(offset, key)| {
+                rings.get(key).is_some_and(|ring| {
+                    let first = ring.entries.front().map_or(ring.last, |(first, _)| first.position.offset);
+                    *offset >= first
+                })
+            });
+        }
+    }
+
+    /// What was sent to `keys` after `after`, which is a position of this run.
+    pub(crate) fn since(&self, keys: impl Iterator<Item = Key>, after: Position) -> Missed {
+        let now = Instant::now();
+        let mut missed = Missed::default();
+        for key in keys {
+            let Some(ring) = self.rings.get(&key) else {
+                missed.lost |= self.floor > after.offset;
+                continue;
+            };
+            missed.lost |= ring.lost_through > after.offset;
+            for (publication, at) in ring.entries.iter().rev() {
+                if publication.position.offset <= after.offset {
+                    break;
+                }
+                if publication.expires.is_some_and(|expires| expires <= now) {
+                    continue;
+                }
+                if self.limits.age.is_some_and(|age| now.duration_since(*at) > age) {
+                    missed.lost = true;
+                    break;
+                }
+                missed.messages.push(Arc::clone(publication));
+            }
+        }
+        missed.messages.sort_unstable_by_key(|publication| publication.position.offset);
+        missed.messages.dedup_by_key(|publication| publication.position.offset);
+        missed
+    }
+}
+
+impl Ring {
+    /// Answers the bytes that are free again.
+    fn forget_first(&mut self) -> usize {
+        let Some((first, _)) = self.entries.pop_front() else { return 0 };
+        self.lost_through = first.position.offset;
+        cost(&first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: &str) -> Key {
+        Key { id: id.into(), direct: false }
+    }
+
+    fn at(offset: u64) -> Position {
+        Position { epoch: 1, offset }
+    }
+
+    fn send(history: &mut History, id: &str, offset: u64) {
+        history.record(key(id), &Arc::new(Publication::new(at(offset), Arc::from(b"body".as_slice()), None)));
+    }
+
+    fn offsets(missed: &Missed) -> Vec<u64> {
+        missed.messages.iter().map(|publication| publication.position.offset).collect()
+    }
+
+    fn history(limits: HistoryLimits) -> History {
+        History::new(limits)
+    }
+
+    #[test]
+    fn what_was_missed_comes_in_the_order_in_which_it_was_sent() {
+        let mut history = history(HistoryLimits { messages: 10, ..HistoryLimits::default() });
+        for (offset, id) in [(1, "a"), (2, "b"), (3, "c"), (4, "b"), (5, "a")] {
+            send(&mut history, id, offset);
+        }
+        let missed = history.since([key("a"), key("b")].into_iter(), at(1));
+        assert_eq!((offsets(&missed), missed.lost), (vec![2, 4, 5], false));
+    }
+
+    #[test]
+    fn what_is_gone_is_said() {
+        let mut history = history(HistoryLimits { messages: 2, ..HistoryLimits::default() });
+        (1..=4).for_each(|offset| send(&mut history, "a", offset));
+        let whole = history.since([key("a")].into_iter(), at(2));
+        assert_eq!((offsets(&whole), whole.lost), (vec![3, 4], false));
+        let part = history.since([key("a")].into_iter(), at(1));
+        assert_eq!((offsets(&part), part.lost), (vec![3, 4], true));
+    }
+
+    #[test]
+    fn without_messages_it_is_known_whether_there_were_some() {
+        let mut history = history(HistoryLimits::default());
+        send(&mut history, "a", 1);
+        send(&mut history, "b", 2);
+        assert!(!history.since([key("a")].into_iter(), at(1)).lost);
+        assert!(history.since([key("b")].into_iter(), at(1)).lost);
+        assert!(!history.since([key("c")].into_iter(), at(0)).lost);
+    }
+
+    #[test]
+    fn bytes_are_bounded_oldest_first() {
+        let limits = HistoryLimits { messages: 1000, bytes: 10 * (ENTRY_BYTES + 4), ..HistoryLimits::default() };
+        let mut history = history(limits);
+        (1..=100).for_each(|offset| send(&mut history, if offset % 2 == 0 { "a" } else { "b" }, offset));
+        assert!(history.bytes() <= limits.bytes);
+        let missed = history.since([key("a"), key("b")].into_iter(), at(90));
+        assert_eq!((missed.messages.len(), missed.lost), (10, false));
+        assert!(history.since([key("a")].into_iter(), at(80)).lost);
+    }
+
+    #[test]
+    fn ids_are_bounded_and_the_forgotten_ones_count_as_lost() {
+        let mut history = history(HistoryLimits { ids: 10, ..HistoryLimits::default() });
+        (1..=10_000u64).for_each(|offset| send(&mut history, &(offset % 100).to_string(), offset));
+        assert!(history.rings.len() <= 10 && history.order.len() < 2000);
+        assert!(history.since([key("50")].into_iter(), at(9_900)).lost);
+        assert!(!history.since([key("50")].into_iter(), at(9_999)).lost);
+    }
+
+    #[test]
+    fn one_busy_id_does_not_make_the_order_grow() {
+        let mut history = history(HistoryLimits { messages: 3, ..HistoryLimits::default() });
+        send(&mut history, "quiet", 1);
+        (2..=100_000).for_each(|offset| send(&mut history, "busy", offset));
+        assert!(history.order.len() < 4000, "{}", history.order.len());
+        assert_eq!(offsets(&history.since([key("quiet")].into_iter(), at(0))), [1]);
+    }
+
+    #[test]
+    fn an_expired_message_is_not_given_and_not_missed() {
+        let mut history = history(HistoryLimits { messages: 10, ..HistoryLimits::default() });
+        let short = Publication::new(at(1), Arc::from(b"".as_slice()), Some(Duration::ZERO));
+        history.record(key("a"), &Arc::new(short));
+        let missed = history.since([key("a")].into_iter(), at(0));
+        assert_eq!((missed.messages.len(), missed.lost), (0, false));
+    }
+}

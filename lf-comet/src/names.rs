@@ -1,1 +1,0 @@
-//! Ids and their numbers.

@@ -1,0 +1,167 @@
+//! Messages on their last step: out of the socket, or put off, or dropped.
+
+use super::{Cx, Public, Slow};
+use crate::stats::Transport;
+use lf_core::Message;
+use lf_core::codec::websocket::CloseCode;
+use std::time::SystemTime;
+
+/// Up to here bytes are copied, so that several messages of a turn make one `send`.
+const COPY_BYTES_MAX: usize = 4096;
+
+impl Public {
+    /// Sends a message, or puts it off if the socket has refused earlier ones.
+    pub(super) fn deliver(&self, cx: &mut Cx<'_>, message: &Message) {
+        let Some(session) = &mut cx.state.0 else { return };
+        let waiting = session.waiting_bytes();
+        if waiting == 0 && cx.unsent_bytes() == 0 {
+            return put(cx, message);
+        }
+        let total = usize::try_from(self.hub.stats().waiting_bytes.get()).unwrap_or(usize::MAX);
+        let fits = waiting + cx.unsent_bytes() + message.len() <= self.options.queue_bytes
+            && total + message.len() <= self.options.queue_total_bytes;
+        if fits {
+            if let Some(session) = &mut cx.state.0 {
+                session.put_off(&self.hub, message);
+            }
+        } else {
+            self.too_slow(cx, message);
+        }
+    }
+
+    /// More waits for the subscriber than may.
+    fn too_slow(&self, cx: &mut Cx<'_>, message: &Message) {
+        let (token, remote, unsent) = (cx.token(), cx.remote(), cx.unsent_bytes());
+        let Some(session) = &mut cx.state.0 else { return };
+        let stats = self.hub.stats();
+        match self.options.slow {
+            Slow::DropNewest => stats.dropped_newest.add(session.encoding.count(message)),
+            Slow::DropOldest => {
+                while session.waiting_bytes() + unsent + message.len() > self.options.queue_bytes {
+                    let Some(oldest) = session.take_waiting(&self.hub) else { break };
+                    stats.dropped_oldest.add(session.encoding.count(&oldest));
+                }
+                if session.waiting_bytes() + unsent + message.len() <= self.options.queue_bytes {
+                    session.put_off(&self.hub, message);
+                } else {
+                    stats.dropped_newest.add(session.encoding.count(message));
+                }
+            }
+            Slow::Disconnect => {
+                stats.slow_disconnects.add(1);
+                stats.dropped_disconnected.add(session.encoding.count(message));
+                // At once: it would not read a farewell either.
+                remote.close(token);
+            }
+        }
+    }
+
+    /// The socket takes bytes again.
+    pub(super) fn go_on(&self, cx: &mut Cx<'_>) {
+        while cx.unsent_bytes() == 0 {
+            let Some(message) = cx.state.0.as_mut().and_then(|session| session.take_waiting(&self.hub)) else { return };
+            put(cx, &message);
+        }
+    }
+
+    /// Answers a poll with what came.
+    pub(super) fn answer_poll(&self, cx: &mut Cx<'_>, lines: &Message) {
+        let Some(session) = cx.state.0.take() else { return };
+        session.end(&self.hub, cx.token());
+        cx.cancel_timer();
+        let next = last_position(lines).to_owned();
+        let fields = [("Content-Type", "application/json"), ("Cache-Control", "no-store"), ("Lf-Next", next.as_str())];
+        cx.respond(200, &fields, &poll_body(lines, &next));
+    }
+
+    /// Nothing came for a poll.
+    pub(super) fn end_poll(&self, cx: &mut Cx<'_>) {
+        let Some(session) = cx.state.0.take() else { return };
+        let since = session.since();
+        session.end(&self.hub, cx.token());
+        cx.cancel_timer();
+        let next = since.map(|position| position.to_string()).unwrap_or_default();
+        cx.respond(204, &[("Cache-Control", "no-store"), ("Lf-Next", &next)], b"");
+    }
+
+    /// A sign of life, to keep the way open and to find out whether there is still somebody.
+    pub(super) fn beat(&self, cx: &mut Cx<'_>) {
+        let (token, remote, unsent) = (cx.token(), cx.remote(), cx.unsent_bytes());
+        let Some(session) = &mut cx.state.0 else { return };
+        if session.expires().is_some_and(|expires| expires <= SystemTime::now()) {
+            return self.expire(cx);
+        }
+        let transport = session.transport;
+        if transport == Transport::Socket {
+            if session.awaits_pong {
+                self.hub.stats().silent_disconnects.add(1);
+                remote.close(token);
+                return;
+            }
+            session.awaits_pong = true;
+        }
+        // Who has not taken the last bytes yet is watched by the write deadline.
+        if unsent == 0 {
+            self.hub.stats().heartbeats.add(1);
+            match transport {
+                Transport::Events => cx.chunk(b":\n\n"),
+                Transport::Ndjson => cx.chunk(b"\n"),
+                // No payload is never too long.
+                Transport::Socket => cx.ping(b"").unwrap_or_default(),
+                Transport::Test | Transport::Stream | Transport::Poll => {}
+            }
+        }
+        cx.set_timer(self.options.heartbeat);
+    }
+
+    /// The subscriber's token has ended.
+    fn expire(&self, cx: &mut Cx<'_>) {
+        let Some(session) = &cx.state.0 else { return };
+        if session.transport == Transport::Socket {
+            cx.close_socket(CloseCode::POLICY, "the token has expired");
+        } else {
+            cx.finish();
+            cx.close();
+        }
+    }
+}
+
+fn put(cx: &mut Cx<'_>, message: &Message) {
+    if message.len() <= COPY_BYTES_MAX { cx.send_bytes(message) } else { cx.send_shared(message) }
+}
+
+/// The position in the last of several JSON lines of ours, which begin with it.
+fn last_position(lines: &[u8]) -> &str {
+    let lines = lines.strip_suffix(b"\n").unwrap_or(lines);
+    let last = memchr::memrchr(b'\n', lines).map_or(lines, |at| &lines[at + 1..]);
+    let position = last.strip_prefix(b"{\"id\":\"").and_then(|rest| rest.split(|byte| *byte == b'"').next());
+    position.and_then(|position| std::str::from_utf8(position).ok()).unwrap_or_default()
+}
+
+/// The answer to a poll: JSON lines become the items of an array.
+pub(super) fn poll_body(lines: &[u8], next: &str) -> Vec<u8> {
+    let mut body = format!("{{\"next\":\"{next}\",\"messages\":[").into_bytes();
+    for (index, line) in lines.strip_suffix(b"\n").unwrap_or(lines).split(|byte| *byte == b'\n').enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(line);
+    }
+    body.extend_from_slice(b"]}\n");
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_become_an_array_and_the_last_position_is_found() {
+        let lines = b"{\"id\":\"00000001-1\",\"body\":\"a\"}\n{\"id\":\"00000001-22\",\"body\":\"b\"}\n";
+        assert_eq!(last_position(lines), "00000001-22");
+        let body = poll_body(lines, "00000001-22");
+        let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(value["messages"][1]["body"], "b");
+        assert_eq!(value["next"], "00000001-22");
+    }
+}

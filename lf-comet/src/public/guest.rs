@@ -1,0 +1,120 @@
+//! What is remembered of a subscriber's connection.
+
+use crate::hub::Hub;
+use crate::position::Position;
+use crate::publication::Encoding;
+use crate::stats::Transport;
+use lf_core::{Message, Token};
+use std::collections::VecDeque;
+use std::time::SystemTime;
+
+/// A subscriber who is logged in. Small, because there are millions; what only few need is apart.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// The number of its first id.
+    id: u32,
+    pub(super) encoding: Encoding,
+    pub(super) transport: Transport,
+    /// A ping is out, and nothing has come since.
+    pub(super) awaits_pong: bool,
+    extra: Option<Box<Extra>>,
+}
+
+/// What only few sessions have.
+#[derive(Debug, Default)]
+struct Extra {
+    /// The numbers of all its ids, if it has several.
+    ids: Box<[u32]>,
+    /// Messages that wait until the socket takes bytes again.
+    waiting: VecDeque<Message>,
+    waiting_bytes: usize,
+    /// When the subscriber's token ends.
+    expires: Option<SystemTime>,
+    /// Where a poll was when it began: nothing came since, or it would have been answered.
+    since: Option<Position>,
+}
+
+impl Session {
+    pub(super) fn new(ids: &[u32], encoding: Encoding, transport: Transport) -> Self {
+        let id = ids.first().copied().unwrap_or_default();
+        let mut session = Self { id, encoding, transport, awaits_pong: false, extra: None };
+        if ids.len() > 1 {
+            session.extra().ids = ids.into();
+        }
+        session
+    }
+
+    fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    pub(super) fn ends_at(mut self, expires: Option<SystemTime>) -> Self {
+        if expires.is_some() {
+            self.extra().expires = expires;
+        }
+        self
+    }
+
+    pub(super) fn polls_since(mut self, position: Position) -> Self {
+        self.extra().since = Some(position);
+        self
+    }
+
+    pub(super) fn expires(&self) -> Option<SystemTime> {
+        self.extra.as_ref()?.expires
+    }
+
+    pub(super) fn since(&self) -> Option<Position> {
+        self.extra.as_ref()?.since
+    }
+
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.extra.as_ref().map_or(0, |extra| extra.waiting_bytes)
+    }
+
+    pub(super) fn put_off(&mut self, hub: &Hub, message: &Message) {
+        let extra = self.extra();
+        extra.waiting_bytes += message.len();
+        extra.waiting.push_back(Message::clone(message));
+        hub.stats().waiting_bytes.add(signed(message.len()));
+    }
+
+    /// The oldest message that waits.
+    pub(super) fn take_waiting(&mut self, hub: &Hub) -> Option<Message> {
+        let extra = self.extra.as_mut()?;
+        let message = extra.waiting.pop_front()?;
+        extra.waiting_bytes -= message.len();
+        hub.stats().waiting_bytes.add(-signed(message.len()));
+        if extra.waiting.is_empty() {
+            // After a burst, memory goes back.
+            extra.waiting = VecDeque::new();
+            if extra.expires.is_none() && extra.since.is_none() && extra.ids.is_empty() {
+                self.extra = None;
+            }
+        }
+        Some(message)
+    }
+
+    /// Forgets the session everywhere; answers how many messages it had waiting.
+    pub(super) fn end(mut self, hub: &Hub, token: Token) -> u64 {
+        let ids = self.extra.as_ref().map_or(&[][..], |extra| &extra.ids);
+        hub.logout(if ids.is_empty() { std::slice::from_ref(&self.id) } else { ids }, token, self.encoding);
+        hub.stats().connected(self.transport).add(-1);
+        let encoding = self.encoding;
+        std::iter::from_fn(|| self.take_waiting(hub)).map(|message| encoding.count(&message)).sum()
+    }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usual_session_takes_sixteen_bytes() {
+        assert_eq!(size_of::<Option<Session>>(), 16);
+    }
+}

@@ -1,0 +1,7 @@
+//! WebSocket frames, however they are cut.
+#![no_main]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| harness::websocket::check(input));
