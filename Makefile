@@ -6,8 +6,10 @@ CARGO ?= cargo
 # Connections that the churn test opens and closes.
 CHURN ?= 1000000
 MDBOOK ?= mdbook
+# Seconds that each fuzz target runs.
+FUZZ_SECONDS ?= 60
 
-.PHONY: run test bench lint docs setup setup-test models churn million help
+.PHONY: run test bench lint docs setup setup-test models churn fuzz conformance million help
 
 help: ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -34,6 +36,21 @@ models: ## The claim word, the outbox, the baton and the batch under loom
 churn: ## Opens and closes CHURN connections while others send; no byte may go astray
 	LF_CHURN=$(CHURN) $(CARGO) nextest run -p lf-core --features lf-core/faults --test churn --no-capture
 
+fuzz: setup ## Fuzzes the codecs, each target for FUZZ_SECONDS; lf-core/fuzz/README.md says what becomes of it
+	@command -v c++ >/dev/null || $(MAKE) --no-print-directory apt PACKAGES=g++
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
+	@# Coverage and sanitizers are not stable options of the compiler yet.
+	cd lf-core; for target in $$($(CARGO) fuzz list); do \
+		mkdir -p $(CURDIR)/target/corpus/$$target; \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --target-dir $(CURDIR)/target/fuzz $$target \
+			$(CURDIR)/target/corpus/$$target fuzz/corpus/$$target fuzz/seeds/$$target \
+			-- -max_len=1000 -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0; \
+	done
+
+conformance: setup-test ## All cases of the Autobahn WebSocket test suite
+	$(CARGO) build --release -p lf-core --example websocket
+	lf-core/tests/conformance/run.py $${CARGO_TARGET_DIR:-target}/release/examples/websocket
+
 bench: setup ## The figures that the project sets itself
 	$(CARGO) build --release -p lf-echo -p lf-bench
 	./target/release/lf-bench compare --figures
@@ -54,6 +71,8 @@ setup-test: setup
 		command -v $${tool%%:*} >/dev/null || $(MAKE) --no-print-directory apt PACKAGES=$${tool##*:} || \
 			echo "without $${tool%%:*}, the tests that need it are skipped"; \
 	done
+	@python3 -c 'import ensurepip' 2>/dev/null || $(MAKE) --no-print-directory apt PACKAGES=python3-venv || true
+	@lf-core/tests/conformance/run.py --prepare || echo "without it, the conformance test is skipped"
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install cargo-nextest --locked
 
 .PHONY: apt

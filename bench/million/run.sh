@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Holds a million connections on one lf-echo process, in a virtual machine, and says what they cost.
+# Holds a million connections on one process of ours, in a virtual machine, and says what they cost: lf-echo, whose clients
+# say nothing, or lf-comet, whose clients subscribe, an id each, and get a message each at the end.
 #
 # A process may hold fewer descriptors than that on most machines, and often nobody may raise the limit; a kernel of
 # our own has no such limit. It is a stock Debian one, unpacked and not installed, with an initramfs that holds busybox,
-# lf-echo, lf-bench and `init` from this directory. docs/src/million.md explains the figures.
+# the server, lf-bench and `init` from this directory. docs/src/million.md explains the figures.
 #
 # Settings, from the environment:
+#   MILLION_SERVER       echo or comet                                              [echo]
+#   MILLION_TRANSPORT    how lf-comet's clients subscribe: sse, ws, ...             [sse]
 #   MILLION_CONNECTIONS  connections                                                [1000000]
 #   MILLION_SOURCES      source addresses, 50,000 connections each                  [20]
 #   MILLION_IN_FLIGHT    connects, and later messages, at a time                    [512]
@@ -14,13 +17,15 @@
 #   MILLION_CPUS         its CPUs                                                   [2]
 #   MILLION_ACCEL        kvm, tcg or auto: KVM where it boots, else emulation       [auto]
 #   MILLION_KERNEL       a Linux kernel image (bzImage)                             [Debian's cloud kernel]
-#   MILLION_RSS_MB_MAX   resident memory that lf-echo may use, in 10^6 bytes        [300]
+#   MILLION_RSS_MB_MAX   resident memory that the server may use, in 10^6 bytes     [300]
 #   MILLION_TIMEOUT_S    the longest that the machine may run                       [3600]
 #
 # Exit codes: 0 all were held, within the memory; 1 not so, or the run could not be made.
 
 set -euo pipefail
 
+server=${MILLION_SERVER:-echo}
+transport=${MILLION_TRANSPORT:-sse}
 connections=${MILLION_CONNECTIONS:-1000000}
 sources=${MILLION_SOURCES:-20}
 in_flight=${MILLION_IN_FLIGHT:-512}
@@ -96,7 +101,7 @@ build_initramfs() {
     rm -rf "$root"
     mkdir -p "$root/bin"
     add_program "$(command -v busybox)"
-    add_program "$target/release/lf-echo"
+    add_program "$target/release/lf-$server"
     add_program "$target/release/lf-bench"
     local applet
     for applet in sh awk cat cut grep head ip kill mkdir mount poweroff sleep sort sysctl uname wget; do
@@ -104,6 +109,8 @@ build_initramfs() {
     done
     install -m 755 "$here/init" "$root/init"
     cat >"$root/settings" <<-SETTINGS
+		MILLION_SERVER=$server
+		MILLION_TRANSPORT=$transport
 		MILLION_CONNECTIONS=$connections
 		MILLION_SOURCES=$sources
 		MILLION_IN_FLIGHT=$in_flight
@@ -169,6 +176,22 @@ figure() {
     sed 's/\r$//' "$log" | awk -v name="$1" '$1 == "=" && $2 == name { value = $3 } END { print value == "" ? 0 : value }'
 }
 
+# Connections that got the message meant for them.
+messages() {
+    case $server in
+        echo) figure flood_echoed ;;
+        comet) figure flood_broadcast_received ;;
+    esac
+}
+
+# RSS after that: NAME of the figure of a Memory.
+after_messages() {
+    case $server in
+        echo) figure "flood_touched_$1" ;;
+        comet) figure "flood_memory_$1" ;;
+    esac
+}
+
 # Figures divided: A B DIGITS.
 ratio() {
     awk -v a="$1" -v b="$2" -v digits="${3:-0}" 'BEGIN { printf "%.*f", digits, b ? a / b : 0 }'
@@ -182,25 +205,25 @@ megabytes() {
     awk -v bytes="$1" 'BEGIN { printf "%.1f MB", bytes / 1e6 }'
 }
 
-# The greatest RSS of lf-echo, in bytes. VmHWM lags by some pages for each thread, so it may be below what the flood saw.
+# The greatest RSS of the server, in bytes. VmHWM lags by some pages for each thread, so it may be below what the flood saw.
 peak() {
-    printf '%s\n' "$(figure server_peak_bytes)" "$(figure flood_idle_rss_bytes)" "$(figure flood_touched_rss_bytes)" | sort -n | tail -n 1
+    printf '%s\n' "$(figure server_peak_bytes)" "$(figure flood_idle_rss_bytes)" "$(after_messages rss_bytes)" | sort -n | tail -n 1
 }
 
 summary() {
     local held idle touched empty_free
     held=$(figure flood_connections)
     idle=$(figure flood_idle_rss_bytes)
-    touched=$(figure flood_touched_rss_bytes)
+    touched=$(after_messages rss_bytes)
     empty_free=$(figure empty_free_bytes)
     echo
     row "connections held" "$held" "of $connections"
     row "  the admin page says" "$(figure page_connections)" "accepted $(figure page_accepted), refused $(figure page_refused), closed $(figure page_closed)"
     row "  alive after $hold_s s" "$(figure flood_alive)"
-    row "  then echoed a message, checked" "$(figure flood_echoed)"
+    row "  then got a message each, checked" "$(messages)"
     row "time to open them" "$(ratio "$(figure flood_seconds)" 1 1) s" "$(ratio "$(figure flood_connections_per_second)" 1) connections/s"
-    row "RSS of lf-echo, all idle" "$(megabytes "$idle")" "$(ratio "$(figure flood_idle_rss_bytes_per_connection)" 1 1) B per connection"
-    row "  after a message on each" "$(megabytes "$touched")" "$(ratio "$(figure flood_touched_rss_bytes_per_connection)" 1 1) B per connection"
+    row "RSS of lf-$server, all idle" "$(megabytes "$idle")" "$(ratio "$(figure flood_idle_rss_bytes_per_connection)" 1 1) B per connection"
+    row "  after a message on each" "$(megabytes "$touched")" "$(ratio "$(after_messages rss_bytes_per_connection)" 1 1) B per connection"
     row "  peak, closing them included" "$(megabytes "$(peak)")" "at most $rss_mb_max MB"
     row "RSS of lf-bench flood" "$(megabytes "$(figure flood_own_rss_bytes)")"
     row "kernel slab, both ends" "$(megabytes "$(figure flood_idle_slab_bytes)")" "$(ratio "$(figure flood_idle_slab_bytes_per_connection)" 1) B per connection"
@@ -217,14 +240,14 @@ judge() {
     expect "connections held" "$(figure flood_connections)" "$connections" "$connections"
     expect "connections on the admin page" "$(figure page_connections)" "$connections" "$connections"
     expect "connections alive after the hold" "$(figure flood_alive)" "$connections" "$connections"
-    expect "messages echoed" "$(figure flood_echoed)" "$connections" "$connections"
+    expect "messages that arrived" "$(messages)" "$connections" "$connections"
     expect "connections refused" "$(figure page_refused)" 0 0
     # One: the flood's probe.
     expect "connections closed while all should be held" "$(figure page_closed)" 0 1
     expect "connections left after all were reset" "$(figure page_left)" 0 0
-    expect "bytes of lf-echo's RSS at its peak" "$(peak)" 1 $((rss_mb_max * 1000000))
+    expect "bytes of the server's RSS at its peak" "$(peak)" 1 $((rss_mb_max * 1000000))
     expect "exit code of the flood" "$(figure flood_exit)" 0 0
-    expect "exit code of lf-echo" "$(figure server_exit)" 0 0
+    expect "exit code of lf-$server" "$(figure server_exit)" 0 0
     [ "$failures" = 0 ] || die "not as promised: $failures; see $log"
     echo "as promised"
 }
@@ -236,13 +259,14 @@ expect() {
     failures=$((failures + 1))
 }
 
+case $server in echo | comet) ;; *) die "MILLION_SERVER=$server: give echo or comet" ;; esac
 [ "$(uname -sm)" = "Linux x86_64" ] || die "the recipe is for Linux on x86_64, this is $(uname -sm)"
 free_mb=$(awk '$1 == "MemAvailable:" { printf "%d", $2 / 1024 }' /proc/meminfo)
 [ "$free_mb" -ge "$memory_mb" ] || die "MILLION_MEMORY_MB=$memory_mb, but only $free_mb MB are free; a connection takes about 8 KB, both ends"
 cd "$here"
 # As it is when the programs are built: a run takes long.
 commit=$(git describe --always --dirty 2>/dev/null || echo unknown)
-cargo build --release -p lf-echo -p lf-bench
+cargo build --release -p "lf-$server" -p lf-bench
 target=$(cargo metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 work=$target/million
 log=$work/log

@@ -1,4 +1,4 @@
-//! `lf-bench`: drives echo servers over sockets and says what a request costs them.
+//! `lf-bench`: drives echo and push servers over sockets and says what a request or a delivery costs them.
 
 #![deny(unsafe_code)]
 

@@ -76,7 +76,9 @@ impl Spec {
     pub(crate) fn push(name: &str) -> Result<Self> {
         let start = match name {
             "push-loop" => Start::Reference(Shape::PushLoop),
-            "lf-comet" => Start::Comet(&["--groups", "1", "--workers", "5", "--store", "none"]),
+            "lf-comet" => {
+                Start::Comet(&["--groups", "1", "--workers", "5", "--fanout-threads", "1", "--store", "none"])
+            }
             "nchan" => Start::Nchan,
             _ => bail!("--server {name}: not a push server; give one of {}", PUSH.join(", ")),
         };

@@ -65,6 +65,15 @@ fn the_bare_loop_delivers_one_at_a_time_and_as_fast_as_it_can() {
 }
 
 #[test]
+fn several_publishers_keep_the_order_of_each_id() {
+    let server = Reference::start("push-loop").unwrap();
+    let more = ["--subscribers", "60", "--ids", "12", "--rate", "max", "--publishers", "4", "--window", "0"];
+    let output = comet(&server.target, &[&more[..], &["--depth", "16"]].concat());
+    assert!(output.status.success(), "{}", stdout(&output));
+    assert_clean(&json(&output));
+}
+
+#[test]
 fn stalled_subscribers_do_not_count_and_do_not_harm_the_others() {
     let server = Reference::start("push-loop").unwrap();
     let output = comet(&server.target, &["--subscribers", "40", "--ids", "1", "--rate", "500", "--stalled", "25%"]);

@@ -114,9 +114,11 @@ fn a_subscriber_without_its_message_fails_the_flood() {
 }
 
 #[test]
-fn publishing_to_connections_that_echo_is_refused_with_the_remedy() {
+fn publishing_to_echoes_and_touching_subscribers_is_refused_with_the_remedy() {
     let output = bench(&["flood", "--publish", "127.0.0.1:1"]);
     let words = stderr(&output);
     assert!(!output.status.success());
     assert!(words.contains("--publish") && words.contains("--transport sse"), "{words}");
+    let words = stderr(&bench(&["flood", "--transport", "sse", "--touch"]));
+    assert!(words.contains("--touch") && words.contains("--publish ADDR"), "{words}");
 }

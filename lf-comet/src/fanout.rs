@@ -349,27 +349,24 @@ impl Fanout {
 
     /// Each recipient gets what is for it out of all jobs; neighbours with the same messages share the bytes.
     fn carry_several(&self, jobs: &[Job], sender: &mut Sender) {
-        let mut places: Vec<(Login, usize)> = jobs
+        let mut places: Vec<Place> = jobs
             .iter()
             .enumerate()
             .flat_map(|(index, job)| job.recipients.iter().map(move |login| (*login, index)))
             .collect();
         places.sort_unstable();
-        let mut last: Option<(Encoding, &[(Login, usize)], Vec<Piece>)> = None;
+        let mut last: Option<Joined<'_>> = None;
         for run in places.chunk_by(|(one, _), (other, _)| one == other) {
             let Some((login, _)) = run.first() else { continue };
-            let same = last.as_ref().is_some_and(|(encoding, before, _)| {
-                *encoding == login.encoding
-                    && before.len() == run.len()
-                    && before.iter().zip(run).all(|((_, one), (_, other))| one == other)
-            });
-            if !same {
-                let publications = run.iter().flat_map(|(_, job)| &jobs[*job].publications);
-                last = Some((login.encoding, run, join(publications, login.encoding)));
-            }
-            if let Some((_, _, pieces)) = &last {
-                self.hand_over(*login, pieces, sender);
-            }
+            let joined = match last.take().filter(|last| last.suits(*login, run)) {
+                Some(last) => last,
+                None => {
+                    let publications = run.iter().flat_map(|(_, job)| &jobs[*job].publications);
+                    Joined { encoding: login.encoding, run, pieces: join(publications, login.encoding) }
+                }
+            };
+            self.hand_over(*login, &joined.pieces, sender);
+            last = Some(joined);
         }
     }
 
@@ -400,6 +397,24 @@ impl Fanout {
 pub(crate) struct Pushed {
     strands: Vec<(usize, usize)>,
     inline: bool,
+}
+
+/// A recipient's place in a round, and the job that it is a recipient of.
+type Place = (Login, usize);
+
+/// What a recipient got in a round, for the next one if it gets the same.
+struct Joined<'a> {
+    encoding: Encoding,
+    run: &'a [Place],
+    pieces: Vec<Piece>,
+}
+
+impl Joined<'_> {
+    fn suits(&self, login: Login, run: &[Place]) -> bool {
+        self.encoding == login.encoding
+            && self.run.len() == run.len()
+            && self.run.iter().zip(run).all(|((_, one), (_, other))| one == other)
+    }
 }
 
 /// Bytes for one `send`.

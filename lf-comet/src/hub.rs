@@ -242,6 +242,10 @@ impl Hub {
     pub(crate) fn login(&self, ids: &[&str], token: Token, encoding: Encoding, resume: Option<Position>) -> Welcome {
         let login = Login { token, encoding };
         let mut numbers = Vec::with_capacity(ids.len());
+        // Before anybody can find it several times.
+        if ids.len() > 1 {
+            self.with_several_ids.fetch_add(1, Ordering::Relaxed);
+        }
         let mut stream = self.stream.lock();
         for id in ids {
             let number = self.names.with_interned(id, |number, logins| {
@@ -263,8 +267,9 @@ impl Hub {
         if resume.is_some() {
             if missed.lost { &self.stats.lost } else { &self.stats.resumed }.add(1);
         }
-        if numbers.len() > 1 {
-            self.with_several_ids.fetch_add(1, Ordering::Relaxed);
+        // It had named one id several times.
+        if ids.len() > 1 && numbers.len() == 1 {
+            self.with_several_ids.fetch_sub(1, Ordering::Relaxed);
         }
         Welcome { ids: numbers, missed, position }
     }

@@ -56,6 +56,18 @@ impl Encoding {
         }
     }
 
+    /// Whether `bytes` can only be the lines of a poll, and not of this encoding. Where every byte is possible, that is
+    /// never so.
+    pub(crate) fn is_foreign(self, bytes: &[u8]) -> bool {
+        match self {
+            // They begin with a size, a field's name, the kind of a frame.
+            Self::Chunk | Self::JsonChunk | Self::EventChunk | Self::Event | Self::Frame | Self::JsonFrame => {
+                bytes.first() == Some(&b'{')
+            }
+            Self::Plain | Self::JsonLine | Self::Poll => false,
+        }
+    }
+
     /// How many messages are in `bytes`, which joins pieces of this encoding; 1 where that cannot be told.
     pub(crate) fn count(self, bytes: &[u8]) -> u64 {
         match self {

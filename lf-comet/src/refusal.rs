@@ -24,8 +24,8 @@ pub(crate) fn method_not_allowed(allow: &'static str) -> Refusal {
 
 impl Refusal {
     /// The same with more to say.
-    pub(crate) fn with(mut self, more: String) -> Self {
-        self.text = (self.text.into_owned() + &more).into();
+    pub(crate) fn with(mut self, more: &str) -> Self {
+        self.text = (self.text.into_owned() + more).into();
         self
     }
 

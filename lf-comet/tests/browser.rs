@@ -154,10 +154,8 @@ fn the_status_page_shows_live_figures() {
     let drawn = "[...document.querySelectorAll('path.line')].every((line) => line.getAttribute('d').includes('L'))";
     browser.until(&tab, "the lines are drawn", drawn);
 
-    assert_eq!(
-        browser.eval(&subscribers, &format!("{MESSAGES}.map((panel) => panel.length)")),
-        json!([100, 100, 100, 100])
-    );
+    let counts = format!("{MESSAGES}.map((panel) => panel.length).join()");
+    browser.until(&subscribers, "each subscriber has all messages", &format!("{counts} === '100,100,100,100'"));
     program.signal("KILL");
     program.wait();
     let lost = "document.querySelector('#state').textContent === 'no answer from the server'";
@@ -213,22 +211,31 @@ fn the_pages_fit_a_narrow_screen_and_a_wide_one_light_and_dark() {
     program.end();
 }
 
+fn assert_accessible(browser: &mut Chromium, tab: &Tab, what: &str) {
+    let violations =
+        "axe.run().then((found) => found.violations.map(({ id, nodes }) => [id, nodes.map((node) => node.html)]))";
+    for dark in [false, true] {
+        browser.dress(tab, 1280, dark);
+        assert_eq!(browser.eval(tab, violations), json!([]), "{what}, dark: {dark}");
+    }
+}
+
 #[test]
 fn axe_finds_nothing_that_keeps_anybody_out() {
     let Some(mut browser) = Chromium::start() else { return };
     let Some(directory) = packages::node_modules() else { return };
     let axe = std::fs::read_to_string(directory.join("axe-core/axe.min.js")).unwrap();
-    let program = Program::start(&[]);
-    for (name, tab) in both_pages(&mut browser, &program) {
-        browser.eval(&tab, &format!("{axe}; true"));
-        for dark in [false, true] {
-            browser.dress(&tab, 1280, dark);
-            let found = browser.eval(
-                &tab,
-                "axe.run().then((found) => found.violations.map(({ id, nodes }) => [id, nodes.map((node) => node.html)]))",
-            );
-            assert_eq!(found, json!([]), "{name}, dark: {dark}");
-        }
+    let mut program = Program::start(&[]);
+    let pages = both_pages(&mut browser, &program);
+    for (name, tab) in &pages {
+        browser.eval(tab, &format!("{axe}; true"));
+        assert_accessible(&mut browser, tab, name);
     }
-    program.end();
+    program.signal("KILL");
+    program.wait();
+    let [(_, demo), (_, status)] = pages;
+    await_states(&mut browser, &demo, "reconnecting");
+    assert_accessible(&mut browser, &demo, "demo without a server");
+    browser.until(&status, "the page says that nobody answers", "document.body.matches('.stale')");
+    assert_accessible(&mut browser, &status, "status without a server");
 }

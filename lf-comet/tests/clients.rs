@@ -190,6 +190,31 @@ fn curl_streams_a_batch_and_reads_answers_meanwhile() {
 }
 
 #[test]
+fn curl_subscribes_one_id_to_another_until_it_has_enough() {
+    if !is_installed("curl") {
+        return;
+    }
+    let program = Program::start(&[]);
+    let listener = curl(&[&program.url("/stream/7")]);
+    program.await_connected("7", 1);
+    let subscriptions = |arguments: &[&str]| {
+        let mut put = curl(&[arguments, &[&program.control_url("/subscriptions")]].concat());
+        put.say("7 123\n");
+        put.hang_up();
+        assert!(put.wait().success());
+        String::from_utf8(put.output()).unwrap()
+    };
+    assert_eq!(subscriptions(&["--upload-file", "-"]), "{\"added\":1,\"known\":0}\n");
+    assert_eq!(program.send("123", "first"), 1);
+    listener.await_output("what 123 was sent reaches 7", |output| output == b"first");
+    assert_eq!(subscriptions(&["--request", "DELETE", "--data-binary", "@-"]), "{\"removed\":1,\"unknown\":0}\n");
+    assert_eq!(program.send("123", "second"), 0);
+    assert_eq!(program.send("7", "third"), 1);
+    listener.await_output("the second is not there", |output| output == b"firstthird");
+    program.end();
+}
+
+#[test]
 fn curl_publishes_and_listens_over_unix_sockets() {
     if !is_installed("curl") {
         return;
@@ -210,7 +235,7 @@ fn curl_publishes_and_listens_over_unix_sockets() {
 
 #[test]
 fn eventsource_hears_what_curl_sends_and_comes_back_by_itself() {
-    let Some(command) = packages::node("eventsource.js") else { return };
+    let Some(command) = packages::node("eventsource.cjs") else { return };
     if !is_installed("curl") {
         return;
     }
@@ -239,8 +264,8 @@ fn eventsource_hears_what_curl_sends_and_comes_back_by_itself() {
 
 #[test]
 fn eventsource_is_told_what_is_lost() {
-    let Some(command) = packages::node("eventsource.js") else { return };
-    let program = Program::start(&["--retry", "100ms"]);
+    let Some(command) = packages::node("eventsource.cjs") else { return };
+    let program = Program::start(&["--retry", "1s"]);
     let source = Listener::spawn(command, &[&program.url("/events/123")]);
     program.await_connected("123", 1);
     program.send("123", "before");
@@ -251,6 +276,7 @@ fn eventsource_is_told_what_is_lost() {
     program.await_connected("123", 1);
     assert_eq!(program.counter("lost"), 0);
     assert_eq!(program.kick("123"), 1);
+    program.await_connected("123", 0);
     assert_eq!(program.send("123", "nobody is there"), 0);
     source.await_all("lost", 1);
     program.await_connected("123", 1);
@@ -261,7 +287,7 @@ fn eventsource_is_told_what_is_lost() {
 
 #[test]
 fn eventsource_gives_up_where_it_is_refused() {
-    let Some(command) = packages::node("eventsource.js") else { return };
+    let Some(command) = packages::node("eventsource.cjs") else { return };
     let directory = tempfile::tempdir().unwrap();
     let key = directory.path().join("key");
     std::fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
@@ -278,7 +304,7 @@ fn eventsource_gives_up_where_it_is_refused() {
 fn sockets(program: &Program, path: &str) -> Vec<Listener> {
     let url = program.socket_url(path);
     // Python's client pings too, and leaves if it is not answered.
-    let node = packages::node("ws.js").map(|command| Listener::spawn(command, &[&url]));
+    let node = packages::node("ws.cjs").map(|command| Listener::spawn(command, &[&url]));
     let python = packages::python("listen.py").map(|command| Listener::spawn(command, &[&url, "0.2"]));
     let sockets: Vec<_> = node.into_iter().chain(python).collect();
     for socket in &sockets {
@@ -352,7 +378,7 @@ fn sockets_stay_while_pings_are_answered_both_ways() {
 
 #[test]
 fn a_socket_that_answers_no_ping_is_disconnected() {
-    let Some(command) = packages::node("ws.js") else { return };
+    let Some(command) = packages::node("ws.cjs") else { return };
     let program = Program::start(&["--heartbeat", "1s"]);
     let mute = Listener::spawn(command, &[&program.socket_url("/ws/123"), "mute"]);
     mute.await_all("ping", 1);
@@ -364,7 +390,7 @@ fn a_socket_that_answers_no_ping_is_disconnected() {
 
 #[test]
 fn a_socket_pings_speaks_and_leaves_as_it_likes() {
-    let Some(command) = packages::node("ws.js") else { return };
+    let Some(command) = packages::node("ws.cjs") else { return };
     let program = Program::start(&[]);
     let mut socket = Listener::spawn(command, &[&program.socket_url("/ws/123")]);
     socket.await_all("open", 1);
@@ -399,7 +425,7 @@ fn a_message_reaches_clients_of_every_kind() {
     let program = Program::start(&[]);
     let pages = ["/test/123", "/stream/123", "/stream/123?format=ndjson", "/events/123"].map(|path| program.url(path));
     let curls: Vec<_> = pages.iter().filter(|_| is_installed("curl")).map(|url| curl(&[url])).collect();
-    let source = packages::node("eventsource.js");
+    let source = packages::node("eventsource.cjs");
     let source = source.map(|command| Listener::spawn(command, &[&program.url("/events/other,123")]));
     let sockets = sockets(&program, "/ws/123");
     let count = curls.len() + usize::from(source.is_some()) + sockets.len();

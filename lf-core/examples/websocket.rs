@@ -3,7 +3,7 @@
 use lf_core::codec::Http;
 use lf_core::codec::http::{Incoming, Limits};
 use lf_core::codec::websocket::{self, Kind};
-use lf_core::{Context, Handler, Outcome, OutputLimits, Peer, Server};
+use lf_core::{Address, Builder, Context, Handler, Outcome, OutputLimits, Peer, Server};
 
 /// A message at most, in bytes.
 const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -32,13 +32,16 @@ impl Handler<Http> for Echo {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9876".into());
+pub(crate) fn server(address: Address) -> Builder {
     let mut limits = websocket::Limits::new(MESSAGE_BYTES_MAX);
     // Whoever tests a protocol sends pings by the dozen.
     limits.control = websocket::ControlRate { burst: 10_000, per_s: 10_000 };
     let output = OutputLimits { max: 4 * MESSAGE_BYTES_MAX, ..OutputLimits::default() };
     let codec = Http::new(Limits::default()).websocket(limits);
-    let server = Server::builder().output_limits(output).listen(address.parse()?, codec, Echo).build()?;
-    std::process::exit(server.run()?.exit_code().into());
+    Server::builder().output_limits(output).listen(address, codec, Echo)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9876".into());
+    std::process::exit(server(address.parse()?).build()?.run()?.exit_code().into());
 }

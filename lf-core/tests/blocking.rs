@@ -61,7 +61,8 @@ fn a_handler_that_announces_its_blocking_does_not_keep_its_group() {
 }
 
 /// Events gather while the only leader is held at the first gate; then they come to one worker as one batch.
-fn assert_batch_is_served(mode: Mode, how: &str) {
+/// Answers whether another worker took over the rest of the batch.
+fn rest_of_batch_is_taken_over(mode: Mode, how: &str) -> bool {
     let (gate, first) = (Gate::new(), Gate::new());
     let host = serve(mode.builder().tick(Duration::from_millis(200)), &gate, &first);
     let mut holder = host.connect();
@@ -77,11 +78,17 @@ fn assert_batch_is_served(mode: Mode, how: &str) {
     }
     gate.until_waiting(1);
     assert_eq!(holder.line(), "first");
-    if mode.promotion == Promotion::Adaptive {
-        assert!(host.count(Count::StolenEvents) > 0, "the rest of the batch was taken over");
-    }
+    let taken_over = host.count(Count::StolenEvents) > 0;
     gate.open();
     assert_eq!(clients[0].line(), how);
+    taken_over
+}
+
+/// On a machine that is very busy the events may come one by one: then there is no batch to take over.
+fn assert_batch_is_served(mode: Mode, how: &str) {
+    let attempts = if mode.promotion == Promotion::Adaptive { 20 } else { 1 };
+    let taken_over = (0..attempts).any(|_| rest_of_batch_is_taken_over(mode, how));
+    assert!(taken_over || mode.promotion == Promotion::Kernel, "the rest of the batch was never taken over");
 }
 
 #[test]

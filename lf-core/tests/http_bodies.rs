@@ -149,8 +149,8 @@ fn a_body_over_a_limit_is_refused_as_soon_as_that_shows() {
         assert_refused(&host, &chunked(&format!("5;{}", x(40))), 400);
         assert_answered(&host, &chunked(&format!("{}0\r\n\r\n", format!("1;{}\r\na\r\n", x(19)).repeat(5))), 200);
         assert_refused(&host, &chunked(&format!("{}0\r\n\r\n", format!("1;{}\r\na\r\n", x(19)).repeat(6))), 400);
-        assert_answered(&host, &chunked(&format!("0\r\nX: {}\r\n\r\n", x(57))), 200);
-        assert_refused(&host, &chunked(&format!("0\r\nX: {}\r\n\r\n", x(58))), 431);
+        assert_answered(&host, &chunked(&format!("0\r\nX: {}\r\n\r\n", x(59))), 200);
+        assert_refused(&host, &chunked(&format!("0\r\nX: {}\r\n\r\n", x(60))), 431);
         assert_refused(&host, &chunked(&format!("0\r\nX: {}", x(80))), 431);
         assert_answered(&host, &chunked(&format!("0\r\n{}\r\n", "X: y\r\n".repeat(3))), 200);
         assert_refused(&host, &chunked(&format!("0\r\n{}\r\n", "X: y\r\n".repeat(4))), 431);

@@ -1,124 +1,23 @@
 //! The HTTP codec without sockets: however the input is cut, it says the same, and nothing that comes makes it panic.
 #![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
 
-use lf_core::codec::http::{Incoming, Limits, State, write_chunk};
-use lf_core::codec::{Codec, Decoded, FrameError, Http};
+#[path = "../fuzz/harness/mod.rs"]
+mod harness;
+
+use harness::http::{Feed, SMALL, Told, decode};
+use lf_core::codec::FrameError;
+use lf_core::codec::http::{Limits, write_chunk};
 use proptest::prelude::*;
 
-/// A request as something that can be kept and compared; where its body was cut does not count.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Kept {
-    method: String,
-    target: String,
-    host: String,
-    fields: Vec<(String, Vec<u8>)>,
-    body: Option<Vec<u8>>,
-    whole: bool,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Told {
-    requests: Vec<Kept>,
-    error: Option<FrameError>,
-}
-
-/// Feeds the codec as a connection does: pieces come in, frames come out, the rest is kept.
-struct Feed {
-    codec: Http,
-    state: State,
-    kept: Vec<u8>,
-    examined: usize,
-    /// Bytes that the codec was asked to look at.
-    looked_at: usize,
-    told: Told,
-}
-
-impl Feed {
-    fn new(codec: Http) -> Self {
-        let told = Told { requests: Vec::new(), error: None };
-        Self { codec, state: State::default(), kept: Vec::new(), examined: 0, looked_at: 0, told }
-    }
-
-    fn push(&mut self, piece: &[u8]) {
-        if self.told.error.is_some() {
-            return;
-        }
-        self.kept.extend_from_slice(piece);
-        let mut used = 0;
-        while used < self.kept.len() {
-            let input = &self.kept[used..];
-            self.looked_at += input.len() - self.examined;
-            match self.codec.decode(&mut self.state, input, self.examined) {
-                Ok(Decoded::Frame { frame, consumed }) => {
-                    assert!((1..=input.len()).contains(&consumed), "consumed {consumed}");
-                    keep(&mut self.told.requests, &frame);
-                    used += consumed;
-                    self.examined = 0;
-                }
-                Ok(Decoded::Partial { examined, needed }) => {
-                    assert!(examined <= input.len() && needed > input.len(), "{examined} {needed}");
-                    self.examined = examined;
-                    break;
-                }
-                Err(error) => {
-                    self.told.error = Some(error);
-                    return;
-                }
-            }
-        }
-        self.kept.drain(..used);
-    }
-}
-
-fn keep(requests: &mut Vec<Kept>, frame: &Incoming<'_>) {
-    match frame {
-        Incoming::Request(request) => {
-            assert!(requests.last().is_none_or(|last| last.whole), "a request in the body of another one");
-            requests.push(Kept {
-                method: request.method().to_owned(),
-                target: request.target().to_owned(),
-                host: request.host().to_owned(),
-                fields: request.fields().map(|(name, value)| (name.to_owned(), value.to_vec())).collect(),
-                body: request.has_body().then(Vec::new),
-                whole: !request.has_body(),
-            });
-        }
-        Incoming::Body { bytes, last } => {
-            let request = requests.last_mut().unwrap();
-            assert!(!request.whole, "a piece of a body that has ended");
-            request.body.as_mut().unwrap().extend_from_slice(bytes);
-            request.whole = *last;
-        }
-        Incoming::Socket(event) => panic!("nobody has upgraded: {event:?}"),
-    }
-}
-
-fn decode<'p>(codec: Http, pieces: impl IntoIterator<Item = &'p [u8]>) -> Told {
-    let mut feed = Feed::new(codec);
-    pieces.into_iter().for_each(|piece| feed.push(piece));
-    feed.told
-}
-
 /// The outcome is the same in one piece, in bytes, and cut in two anywhere.
-fn assert_every_split_alike(codec: Http, input: &[u8]) -> Told {
-    let whole = decode(codec, [input]);
-    assert_eq!(decode(codec, input.chunks(1)), whole, "byte by byte: {:?}", String::from_utf8_lossy(input));
+fn assert_every_split_alike(limits: Limits, input: &[u8]) -> Told {
+    let whole = decode(limits, [input]);
+    assert_eq!(decode(limits, input.chunks(1)), whole, "byte by byte: {:?}", String::from_utf8_lossy(input));
     for at in 0..=input.len() {
-        assert_eq!(decode(codec, [&input[..at], &input[at..]]), whole, "cut at {at}");
+        assert_eq!(decode(limits, [&input[..at], &input[at..]]), whole, "cut at {at}");
     }
     whole
 }
-
-const SMALL: Limits = Limits {
-    head_bytes: 200,
-    fields: 4,
-    target_bytes: 20,
-    body_bytes: 30,
-    chunk_line_bytes: 12,
-    extension_bytes: 16,
-    trailer_bytes: 24,
-    trailer_fields: 2,
-};
 
 #[test]
 fn requests_with_all_kinds_of_bodies_are_the_same_at_every_split() {
@@ -127,7 +26,7 @@ fn requests_with_all_kinds_of_bodies_are_the_same_at_every_split() {
         PUT http://o/c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5;x\r\nhello\r\n001\r\n!\r\n0\r\nA: b\r\n\r\n\
         HEAD / HTTP/1.0\r\n\r\n\
         POST /d HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
-    let told = assert_every_split_alike(Http::default(), input);
+    let told = assert_every_split_alike(Limits::default(), input);
     assert_eq!(told.error, None);
     let got: Vec<_> = told
         .requests
@@ -154,6 +53,7 @@ fn refusals_are_the_same_at_every_split() {
     let inputs = [
         "GET / HTTP/1.1\nHost: h\r\n\r\n".to_owned(),
         "\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n".to_owned(),
+        "\r\n\r\n\rGET / HTTP/1.1\r\n\r\n".to_owned(),
         "\rGET / HTTP/1.1\r\n\r\n".to_owned(),
         "GET / HTTP/1.1\r\nHost: h\r\n folded\r\n\r\n".to_owned(),
         "GET / HTTP/3.0\r\n\r\n".to_owned(),
@@ -175,7 +75,7 @@ fn refusals_are_the_same_at_every_split() {
         format!("{chunked}0\r\nA: b\r\nA: b\r\nA: b\r\n\r\n"),
     ];
     for input in inputs {
-        let told = assert_every_split_alike(Http::new(SMALL), input.as_bytes());
+        let told = assert_every_split_alike(SMALL, input.as_bytes());
         assert!(matches!(told.error, Some(FrameError::Refused { code: 400..=505, .. })), "{input:?}: {told:?}");
     }
 }
@@ -187,14 +87,24 @@ fn a_head_that_drips_is_not_looked_at_again_and_again() {
         head.extend_from_slice(b"X-Filler: 0123456789\r\n");
     }
     head.truncate(12_000);
-    let mut feed = Feed::new(Http::new(Limits { fields: 256, ..Limits::default() }));
+    let mut feed = Feed::new(Limits { fields: 256, ..Limits::default() });
     head.chunks(1).for_each(|byte| feed.push(byte));
     assert_eq!((feed.told.error, feed.looked_at), (None, head.len()));
 }
 
 #[test]
+fn without_room_for_a_trailer_a_chunked_body_may_still_end() {
+    let limits = Limits { trailer_bytes: 0, trailer_fields: 0, ..Limits::default() };
+    let chunked = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n!\r\n0\r\n";
+    let told = assert_every_split_alike(limits, format!("{chunked}\r\n").as_bytes());
+    assert_eq!((told.error, told.requests[0].body.as_deref()), (None, Some(&b"!"[..])));
+    let told = assert_every_split_alike(limits, format!("{chunked}A:\r\n\r\n").as_bytes());
+    assert!(matches!(told.error, Some(FrameError::Refused { code: 431, .. })), "{told:?}");
+}
+
+#[test]
 fn a_body_is_handed_out_as_it_comes_without_waiting_for_its_chunk_to_end() {
-    let mut feed = Feed::new(Http::default());
+    let mut feed = Feed::new(Limits::default());
     feed.push(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n100\r\nab");
     assert_eq!(feed.told.requests[0].body.as_deref(), Some(&b"ab"[..]));
     feed.push(b"c");
@@ -206,7 +116,7 @@ fn a_body_is_handed_out_as_it_comes_without_waiting_for_its_chunk_to_end() {
 #[test]
 fn nothing_is_left_over_between_two_chunks() {
     for cut in [4, 5, 6] {
-        let mut feed = Feed::new(Http::default());
+        let mut feed = Feed::new(Limits::default());
         feed.push(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
         let (first, rest) = b"3\r\nabc\r\n".split_at(cut);
         feed.push(first);
@@ -253,10 +163,10 @@ proptest! {
         cuts in proptest::collection::vec(any::<usize>(), 0..6),
         small in any::<bool>(),
     ) {
-        let codec = Http::new(if small { SMALL } else { Limits::default() });
-        let whole = decode(codec, [&input[..]]);
-        prop_assert_eq!(&decode(codec, cut(&input, cuts)), &whole);
-        prop_assert_eq!(&decode(codec, input.chunks(1)), &whole);
+        let limits = if small { SMALL } else { Limits::default() };
+        let whole = decode(limits, [&input[..]]);
+        prop_assert_eq!(&decode(limits, cut(&input, cuts)), &whole);
+        prop_assert_eq!(&decode(limits, input.chunks(1)), &whole);
     }
 
     #[test]
@@ -267,7 +177,7 @@ proptest! {
         let mut input = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
         pieces.iter().for_each(|piece| write_chunk(&mut input, piece));
         input.extend_from_slice(b"0\r\n\r\nGET /next HTTP/1.1\r\nHost: h\r\n\r\n");
-        let told = decode(Http::default(), cut(&input, cuts));
+        let told = decode(Limits::default(), cut(&input, cuts));
         prop_assert_eq!(&told.error, &None);
         prop_assert_eq!(told.requests.len(), 2);
         prop_assert_eq!(told.requests[0].body.clone(), Some(pieces.concat()));

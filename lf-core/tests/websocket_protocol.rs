@@ -2,10 +2,14 @@
 //! shows it, and nothing the network sends panics.
 #![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
 
+#[path = "../fuzz/harness/mod.rs"]
+mod harness;
+
+use harness::websocket::{Feed, small, told};
 use lf_core::codec::FrameError;
 use lf_core::codec::websocket::{
-    CONTROL_BYTES_MAX, CloseCode, Event, Kind, Limits, State, Step, Throttle, Violation, decode, frame, write_binary,
-    write_close, write_ping, write_pong, write_text,
+    CONTROL_BYTES_MAX, CloseCode, Event, Kind, Limits, State, Throttle, frame, write_binary, write_close, write_ping,
+    write_pong, write_text,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -52,52 +56,6 @@ fn text(payload: &str) -> Event {
 
 fn binary(payload: &[u8]) -> Event {
     Event::Message { kind: Kind::Binary, payload: payload.into() }
-}
-
-type Told = (Vec<Event>, Option<Violation>);
-
-/// Feeds the decoder as a connection does: pieces come in, what is not consumed is kept.
-#[derive(Default)]
-struct Feed {
-    state: State,
-    limits: Limits,
-    kept: Vec<u8>,
-    events: Vec<Event>,
-}
-
-impl Feed {
-    fn push(&mut self, piece: &[u8]) -> Result<(), Violation> {
-        self.kept.extend_from_slice(piece);
-        let mut used = 0;
-        while used < self.kept.len() {
-            let input = &self.kept[used..];
-            match decode(&mut self.state, &self.limits, input)? {
-                Step::Event { event, consumed } => {
-                    assert!((1..=input.len()).contains(&consumed), "consumed {consumed} of {}", input.len());
-                    used += consumed;
-                    if event != Event::Progress {
-                        self.events.push(event);
-                    }
-                }
-                Step::Partial { needed } => {
-                    assert!(input.len() < needed && needed <= 6 + CONTROL_BYTES_MAX, "{needed} of {}", input.len());
-                    break;
-                }
-            }
-        }
-        self.kept.drain(..used);
-        Ok(())
-    }
-}
-
-fn told(limits: Limits, pieces: &[&[u8]]) -> Told {
-    let mut feed = Feed { limits, ..Feed::default() };
-    let violation = pieces.iter().try_for_each(|piece| feed.push(piece)).err();
-    (feed.events, violation)
-}
-
-fn small() -> Limits {
-    Limits { frame_bytes: 200, message_bytes: 300, fragments: 8, ..Limits::default() }
 }
 
 /// Cuts `input` at the given places.

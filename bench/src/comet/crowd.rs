@@ -159,7 +159,7 @@ impl Crowd {
             let _ = socket.set_recv_buffer_size(STALLED_RECEIVE_BYTES);
         }
         let index = self.plan.index_of(place);
-        let subscriber = Subscriber::new(socket, self.plan.transport, index, stalls, &self.ledger);
+        let subscriber = Subscriber::new(socket, self.plan.transport, index, stalls);
         let interest = Interest::READABLE | Interest::WRITABLE;
         let watched = self.poll.registry().register(&mut SourceFd(&subscriber.raw_fd()), Token(place), interest);
         watched.map_err(|_| Fault::Io)?;
@@ -176,8 +176,7 @@ impl Crowd {
         }
         let mut result = Ok(());
         if before == State::Connecting && (writable || ended) {
-            let id = self.ledger.ids().at(self.plan.index_of(place));
-            result = subscriber.ask(self.plan.transport, id);
+            result = subscriber.ask(self.plan.transport, &self.ledger, self.plan.publish.unanswered_max());
         }
         if result.is_ok() && readable {
             result = subscriber.receive(buffer, ended, &self.ledger, &mut self.books);

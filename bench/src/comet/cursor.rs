@@ -63,7 +63,7 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// A subscriber that asked when `first` messages were published, and was let in when `certain` were.
+    /// A subscriber that may get what is published from `first` on, and must get what is from `certain` on.
     pub(crate) fn new(first: u32, certain: u32) -> Self {
         Cursor { next: first, certain, gaps: None }
     }

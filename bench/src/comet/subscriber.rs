@@ -37,23 +37,16 @@ pub(super) struct Subscriber {
     index: u32,
     pub(super) state: State,
     stalls: bool,
-    /// How many messages its id had when it asked.
+    /// Of the messages of its id, the first that was not surely over when it asked.
     first: u32,
     cursor: Cursor,
 }
 
 impl Subscriber {
     /// For a socket whose connect has begun. `stalls`: it never reads once it is in.
-    pub(super) fn new(socket: Socket, transport: Transport, index: u32, stalls: bool, ledger: &Ledger) -> Self {
-        Subscriber {
-            socket,
-            decoder: Decoder::new(transport),
-            index,
-            state: State::Connecting,
-            stalls,
-            first: ledger.published(index),
-            cursor: Cursor::default(),
-        }
+    pub(super) fn new(socket: Socket, transport: Transport, index: u32, stalls: bool) -> Self {
+        let (decoder, cursor) = (Decoder::new(transport), Cursor::default());
+        Subscriber { socket, decoder, index, state: State::Connecting, stalls, first: 0, cursor }
     }
 
     pub(super) fn raw_fd(&self) -> RawFd {
@@ -64,13 +57,15 @@ impl Subscriber {
         &self.socket
     }
 
-    /// The connect has come to an end: asks, if it was a good one.
-    pub(super) fn ask(&mut self, transport: Transport, id: u32) -> Result<(), Broke> {
+    /// The connect has come to an end: asks, if it was a good one. Of what is published by now, `unanswered`
+    /// messages may not have reached the server yet.
+    pub(super) fn ask(&mut self, transport: Transport, ledger: &Ledger, unanswered: u32) -> Result<(), Broke> {
         if let Ok(Some(error)) = self.socket.take_error() {
             return Err(Broke::Stream(Fault::of_connect(&error)));
         }
         self.state = State::Asking;
-        self.send(transport.request(id).as_bytes())
+        self.first = ledger.published(self.index).saturating_sub(unanswered);
+        self.send(transport.request(ledger.ids().at(self.index)).as_bytes())
     }
 
     /// A request or a pong fits an empty send buffer.

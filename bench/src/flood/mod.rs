@@ -103,6 +103,9 @@ pub(crate) fn run(args: &FloodArgs, progress: &Progress) -> Result<FloodOutcome>
     if args.subscribe.publish.is_some() && args.subscribe.transport == Manner::Echo {
         bail!("--publish: nobody listens on a connection that echoes; give --transport sse or another");
     }
+    if args.touch && args.subscribe.transport != Manner::Echo {
+        bail!("--touch: a subscriber has nothing to say; give --publish ADDR instead");
+    }
     limits::require_descriptors("--connections", u64::from(args.connections), DESCRIPTORS_BESIDE)?;
     let sources = Sources::enough(&args.target, args.connections, args.sources)?;
     args.target.probe()?;

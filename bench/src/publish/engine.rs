@@ -45,9 +45,9 @@ pub(crate) struct Publisher {
     authorization: Arc<str>,
     poll: Poll,
     links: Vec<Option<Link>>,
-    /// Where the search for a connection with room begins.
-    next_link: usize,
     draw: Draw,
+    /// The index of the id that publishes next, once it is drawn.
+    drawn: Option<u32>,
     press: Press,
     ticker: Option<Ticker>,
     /// What was owed after each message of the window.
@@ -89,7 +89,7 @@ impl Publisher {
             authorization: authorization.unwrap_or_default().into(),
             poll,
             links: (0..plan.connections).map(|_| None).collect(),
-            next_link: 0,
+            drawn: None,
             draw: Draw::new(plan.distribution, ledger.ids().count(), plan.seed),
             press: Press::new(plan.size)?,
             ticker,
@@ -109,7 +109,7 @@ impl Publisher {
     pub(crate) fn run(mut self) -> Result<Published> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut buffer = vec![0; BUFFER_BYTES];
-        let (mut swept, mut stopping) = (None::<Instant>, None::<Instant>);
+        let mut swept = None::<Instant>;
         let mut more = false;
         loop {
             if swept.is_none_or(|swept| swept.elapsed() >= SWEEP_EVERY) {
@@ -129,7 +129,7 @@ impl Publisher {
             let phase = self.scribe.turn();
             let over = phase == Phase::Stopping || self.done.is_stuck || self.is_complete();
             more = !over && phase != Phase::Opening && self.produce();
-            if over && self.finished(*stopping.get_or_insert_with(Instant::now)) {
+            if over && self.finished() {
                 return Ok(self.finish());
             }
         }
@@ -139,12 +139,13 @@ impl Publisher {
         self.plan.messages.is_some_and(|messages| self.done.sent >= messages)
     }
 
-    fn finished(&mut self, since: Instant) -> bool {
+    /// Whether all is answered; a connection on which no answer comes any more is given up by the sweep.
+    fn finished(&mut self) -> bool {
         if let Some(ticker) = &mut self.ticker {
             let (now_ns, scribe) = (self.scribe.now_ns(), &mut self.scribe);
             ticker.abandon(now_ns, |waited_ns| scribe.unsent(waited_ns));
         }
-        since.elapsed() > self.plan.timeout || self.links.iter().flatten().all(|link| link.outstanding() == 0)
+        self.links.iter().flatten().all(|link| link.outstanding() == 0)
     }
 
     fn finish(mut self) -> Published {
@@ -167,11 +168,11 @@ impl Publisher {
                 },
                 None => now_ns,
             };
-            let Some(place) = self.link_with_room() else { break };
+            let Some((place, index)) = self.draw_with_room() else { break };
             if let Some(ticker) = &mut self.ticker {
                 ticker.advance();
             }
-            self.publish(place, time_ns);
+            self.publish(place, index, time_ns);
             left -= 1;
         }
         for place in 0..self.links.len() {
@@ -183,8 +184,7 @@ impl Publisher {
         left == 0
     }
 
-    fn publish(&mut self, place: usize, time_ns: u64) {
-        let index = self.draw.next();
+    fn publish(&mut self, place: usize, index: u32, time_ns: u64) {
         let id = self.ledger.ids().at(index);
         let (sequence, owed) = self.ledger.publish(index);
         let message = self.press.print(Stamp { run: self.ledger.run(), id, sequence, time_ns });
@@ -209,14 +209,17 @@ impl Publisher {
         self.ledger.is_settled_or_wakes(*owed)
     }
 
-    fn link_with_room(&mut self) -> Option<usize> {
-        let count = self.links.len();
-        let has_room = |place: &usize| {
-            self.links[*place].as_ref().is_some_and(|link| link.connected && link.outstanding() < self.plan.depth)
-        };
-        let place = (0..count).map(|step| (self.next_link + step) % count).find(has_room)?;
-        self.next_link = (place + 1) % count;
-        Some(place)
+    /// The next id, if its connection has room. All messages of an id take the same connection: on two, they
+    /// could overtake each other.
+    fn draw_with_room(&mut self) -> Option<(usize, u32)> {
+        let index = *self.drawn.get_or_insert_with(|| self.draw.next());
+        let place = index as usize % self.links.len();
+        let link = self.links[place].as_ref()?;
+        if !link.connected || link.outstanding() >= self.plan.depth {
+            return None;
+        }
+        self.drawn = None;
+        Some((place, index))
     }
 
     fn flush(&mut self, place: usize) {
@@ -240,7 +243,7 @@ impl Publisher {
         }
         let (now_ns, scribe, done) = (self.scribe.now_ns(), &mut self.scribe, &mut self.done);
         let result = if readable {
-            link.receive(buffer, |answer, time_ns| match answer {
+            link.receive(buffer, now_ns, |answer, time_ns| match answer {
                 Answer::Taken(count) => {
                     done.taken += 1;
                     done.delivered += count.unwrap_or(0);
@@ -280,8 +283,8 @@ impl Publisher {
         let limit_ns = u64::try_from(self.plan.timeout.as_nanos()).unwrap_or(u64::MAX);
         let now_ns = self.scribe.now_ns();
         for place in 0..self.links.len() {
-            let oldest = self.links[place].as_ref().and_then(Link::oldest_ns);
-            if oldest.is_some_and(|sent| now_ns.saturating_sub(sent) > limit_ns) {
+            let waits_since = self.links[place].as_ref().and_then(Link::waits_since_ns);
+            if waits_since.is_some_and(|since| now_ns.saturating_sub(since) > limit_ns) {
                 self.lose(place, Broke::Stream(Fault::Timeout));
             }
             if self.links[place].is_none()

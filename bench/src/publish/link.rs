@@ -49,6 +49,8 @@ pub(super) struct Link {
     out: Vec<u8>,
     /// When each unanswered message was sent, or was meant to be; nanoseconds of the run.
     times: VecDeque<u64>,
+    /// When the last answer came.
+    answered_ns: u64,
 }
 
 impl Link {
@@ -63,7 +65,16 @@ impl Link {
                 (Content::Lines, head.into_bytes())
             }
         };
-        Link { socket, via, authorization, connected: false, reader: Reader::new(content), out, times: VecDeque::new() }
+        Link {
+            socket,
+            via,
+            authorization,
+            connected: false,
+            reader: Reader::new(content),
+            out,
+            times: VecDeque::new(),
+            answered_ns: 0,
+        }
     }
 
     pub(super) fn raw_fd(&self) -> RawFd {
@@ -79,8 +90,10 @@ impl Link {
         self.times.len()
     }
 
-    pub(super) fn oldest_ns(&self) -> Option<u64> {
-        self.times.front().copied()
+    /// Since when an answer is due and none has come. In a long queue the oldest message may be old and all
+    /// be well.
+    pub(super) fn waits_since_ns(&self) -> Option<u64> {
+        self.times.front().map(|sent| self.answered_ns.max(*sent))
     }
 
     /// Puts a message behind those that wait for [`Link::flush`].
@@ -129,8 +142,13 @@ impl Link {
     }
 
     /// Reads until the socket is empty; `each` gets every answer and the time of its message.
-    pub(super) fn receive(&mut self, buffer: &mut [u8], mut each: impl FnMut(Answer, u64)) -> Result<(), Broke> {
-        let Link { socket, reader, times, .. } = self;
+    pub(super) fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        now_ns: u64,
+        mut each: impl FnMut(Answer, u64),
+    ) -> Result<(), Broke> {
+        let Link { socket, reader, times, answered_ns, .. } = self;
         loop {
             let count = match recv(&*socket, &mut *buffer, RecvFlags::empty()) {
                 Ok((_, 0)) => return Err(Broke::Stream(Fault::Closed)),
@@ -139,6 +157,7 @@ impl Link {
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(Broke::Stream(Fault::of_stream(error))),
             };
+            *answered_ns = now_ns;
             let mut astray = false;
             let pushed = reader.push(&buffer[..count], |piece| {
                 let Some(answer) = answer(&piece) else { return };
@@ -220,7 +239,7 @@ mod tests {
         let answers = "HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{\"delivered\":3}\nHTTP/1.1 429 Too Many Requests\r\nContent-Length: 4\r\n\r\nwait";
         peer.write_all(answers.as_bytes()).unwrap();
         let mut got = Vec::new();
-        link.receive(&mut [0; 999], |answer, time| got.push((answer, time))).unwrap();
+        link.receive(&mut [0; 999], 300, |answer, time| got.push((answer, time))).unwrap();
         let expected = [(Answer::Taken(Some(3)), 100), (Answer::Refused("429 wait".to_owned()), 200)];
         assert_eq!((&got[..], link.outstanding()), (&expected[..], 0));
     }
@@ -239,15 +258,27 @@ mod tests {
         let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n{\"error\":\"full\"}\n\r\n";
         peer.write_all(answer.as_bytes()).unwrap();
         let mut got = Vec::new();
-        link.receive(&mut [0; 999], |answer, time| got.push((answer, time))).unwrap();
+        link.receive(&mut [0; 999], 300, |answer, time| got.push((answer, time))).unwrap();
         assert_eq!(got, [(Answer::Refused("full".to_owned()), 5)]);
+    }
+
+    #[test]
+    fn a_message_waits_since_it_was_sent_or_since_the_answer_before_it() {
+        let (mut link, mut peer) = pair(Via::Send);
+        assert_eq!(link.waits_since_ns(), None);
+        link.add(1, b"a", 100);
+        link.add(1, b"b", 150);
+        assert_eq!(link.waits_since_ns(), Some(100));
+        peer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        link.receive(&mut [0; 99], 400, |_, _| {}).unwrap();
+        assert_eq!((link.outstanding(), link.waits_since_ns()), (1, Some(400)));
     }
 
     #[test]
     fn an_answer_to_nothing_is_a_mismatch() {
         let (mut link, mut peer) = pair(Via::Send);
         peer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
-        let broke = link.receive(&mut [0; 99], |_, _| {});
+        let broke = link.receive(&mut [0; 99], 0, |_, _| {});
         assert!(matches!(broke, Err(Broke::Stream(Fault::Mismatch))), "{broke:?}");
     }
 }

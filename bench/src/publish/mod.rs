@@ -79,6 +79,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Messages that may be on their way to the server at a time.
+    pub(crate) fn unanswered_max(&self) -> u32 {
+        u32::try_from(self.depth).unwrap_or(u32::MAX).saturating_mul(self.connections)
+    }
+
     /// # Errors
     /// If the plan is inconsistent, or nobody listens on the control address.
     pub(crate) fn check(&self) -> Result<()> {

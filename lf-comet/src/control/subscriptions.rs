@@ -82,7 +82,7 @@ impl Control {
         let (done, not) = if edit.adds { ("added", "known") } else { ("removed", "unknown") };
         let (changed, unchanged) = (edit.changed, edit.unchanged);
         if let Err(refused) = read {
-            return Err(refused.with(format!("the lines before it were {done}: {changed}, {not}: {unchanged}\n")));
+            return Err(refused.with(&format!("the lines before it were {done}: {changed}, {not}: {unchanged}\n")));
         }
         if last {
             cx.respond(200, &[JSON], format!("{{\"{done}\":{changed},\"{not}\":{unchanged}}}\n").as_bytes());

@@ -1,6 +1,9 @@
 //! Messages on their last step: out of the socket, or put off, or dropped.
 
+use super::guest::Session;
 use super::{Cx, Public, Slow};
+use crate::position::Position;
+use crate::publication::Encoding;
 use crate::stats::Transport;
 use lf_core::Message;
 use lf_core::codec::websocket::CloseCode;
@@ -66,22 +69,33 @@ impl Public {
 
     /// Answers a poll with what came.
     pub(super) fn answer_poll(&self, cx: &mut Cx<'_>, lines: &Message) {
-        let Some(session) = cx.state.0.take() else { return };
-        session.end(&self.hub, cx.token());
-        cx.cancel_timer();
-        let next = last_position(lines).to_owned();
-        let fields = [("Content-Type", "application/json"), ("Cache-Control", "no-store"), ("Lf-Next", next.as_str())];
-        cx.respond(200, &fields, &poll_body(lines, &next));
+        let Some(since) = cx.state.0.as_ref().and_then(Session::since) else { return };
+        // What comes late, for the poll before, was given to this one out of history.
+        let fresh = after(lines, since);
+        let late = Encoding::Poll.count(&lines[..lines.len() - fresh.len()]);
+        self.hub.stats().gone.add(late);
+        if fresh.is_empty() {
+            return;
+        }
+        let next = position_in(last_line(fresh)).unwrap_or_default().to_owned();
+        let body = poll_body(fresh, &next);
+        self.finish_poll(cx, 200, &[("Content-Type", "application/json"), ("Lf-Next", &next)], &body);
     }
 
     /// Nothing came for a poll.
     pub(super) fn end_poll(&self, cx: &mut Cx<'_>) {
-        let Some(session) = cx.state.0.take() else { return };
-        let since = session.since();
+        let since = cx.state.0.as_ref().and_then(Session::since);
+        let next = since.map(|position| position.to_string()).unwrap_or_default();
+        self.finish_poll(cx, 204, &[("Lf-Next", &next)], b"");
+    }
+
+    fn finish_poll(&self, cx: &mut Cx<'_>, status: u16, fields: &[(&str, &str)], body: &[u8]) {
+        let Some(mut session) = cx.state.0.take() else { return };
+        let begun = session.take_fields();
         session.end(&self.hub, cx.token());
         cx.cancel_timer();
-        let next = since.map(|position| position.to_string()).unwrap_or_default();
-        cx.respond(204, &[("Cache-Control", "no-store"), ("Lf-Next", &next)], b"");
+        let begun = begun.iter().map(|(name, value)| (&**name, &**value));
+        cx.respond(status, &begun.chain(fields.iter().copied()).collect::<Vec<_>>(), body);
     }
 
     /// A sign of life, to keep the way open and to find out whether there is still somebody.
@@ -130,12 +144,28 @@ fn put(cx: &mut Cx<'_>, message: &Message) {
     if message.len() <= COPY_BYTES_MAX { cx.send_bytes(message) } else { cx.send_shared(message) }
 }
 
-/// The position in the last of several JSON lines of ours, which begin with it.
-fn last_position(lines: &[u8]) -> &str {
+fn last_line(lines: &[u8]) -> &[u8] {
     let lines = lines.strip_suffix(b"\n").unwrap_or(lines);
-    let last = memchr::memrchr(b'\n', lines).map_or(lines, |at| &lines[at + 1..]);
-    let position = last.strip_prefix(b"{\"id\":\"").and_then(|rest| rest.split(|byte| *byte == b'"').next());
-    position.and_then(|position| std::str::from_utf8(position).ok()).unwrap_or_default()
+    memchr::memrchr(b'\n', lines).map_or(lines, |at| &lines[at + 1..])
+}
+
+/// The position in a JSON line of ours, which begins with it.
+fn position_in(line: &[u8]) -> Option<&str> {
+    let position = line.strip_prefix(b"{\"id\":\"")?.split(|byte| *byte == b'"').next()?;
+    std::str::from_utf8(position).ok()
+}
+
+/// The lines that are after a position; of several, positions increase.
+fn after(mut lines: &[u8], since: Position) -> &[u8] {
+    let is_late = |line: &[u8]| {
+        let position = position_in(line).and_then(|text| text.parse::<Position>().ok());
+        position.is_some_and(|position| position.offset <= since.offset)
+    };
+    while !lines.is_empty() && is_late(lines) {
+        let end = memchr::memchr(b'\n', lines).map_or(lines.len(), |at| at + 1);
+        lines = &lines[end..];
+    }
+    lines
 }
 
 /// The answer to a poll: JSON lines become the items of an array.
@@ -158,10 +188,17 @@ mod tests {
     #[test]
     fn lines_become_an_array_and_the_last_position_is_found() {
         let lines = b"{\"id\":\"00000001-1\",\"body\":\"a\"}\n{\"id\":\"00000001-22\",\"body\":\"b\"}\n";
-        assert_eq!(last_position(lines), "00000001-22");
+        assert_eq!(position_in(last_line(lines)), Some("00000001-22"));
         let body = poll_body(lines, "00000001-22");
         let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(value["messages"][1]["body"], "b");
         assert_eq!(value["next"], "00000001-22");
+    }
+
+    #[test]
+    fn lines_up_to_a_position_are_late() {
+        let lines = b"{\"id\":\"00000001-1\",\"body\":\"a\"}\n{\"id\":\"00000001-22\",\"body\":\"b\"}\n";
+        let left = |offset| after(lines, Position { epoch: 1, offset }).len();
+        assert_eq!([0, 1, 21, 22].map(left), [lines.len(), lines.len() - 30, lines.len() - 30, 0]);
     }
 }

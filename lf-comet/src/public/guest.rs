@@ -32,7 +32,12 @@ struct Extra {
     expires: Option<SystemTime>,
     /// Where a poll was when it began: nothing came since, or it would have been answered.
     since: Option<Position>,
+    /// What a poll's answer says in any case.
+    fields: Fields,
 }
+
+/// Names and values of header fields.
+pub(super) type Fields = Box<[(Box<str>, Box<str>)]>;
 
 impl Session {
     pub(super) fn new(ids: &[u32], encoding: Encoding, transport: Transport) -> Self {
@@ -55,8 +60,11 @@ impl Session {
         self
     }
 
-    pub(super) fn polls_since(mut self, position: Position) -> Self {
-        self.extra().since = Some(position);
+    /// It is a poll; `fields` are for its answer.
+    pub(super) fn polls_since(mut self, position: Position, fields: &[(&str, &str)]) -> Self {
+        let extra = self.extra();
+        extra.since = Some(position);
+        extra.fields = fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         self
     }
 
@@ -66,6 +74,10 @@ impl Session {
 
     pub(super) fn since(&self) -> Option<Position> {
         self.extra.as_ref()?.since
+    }
+
+    pub(super) fn take_fields(&mut self) -> Fields {
+        self.extra.as_mut().map(|extra| std::mem::take(&mut extra.fields)).unwrap_or_default()
     }
 
     pub(super) fn waiting_bytes(&self) -> usize {

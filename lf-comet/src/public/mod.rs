@@ -148,7 +148,13 @@ impl Public {
                 fields.push(("Content-Type", ask.content_type()));
                 cx.respond(200, &fields, b"");
             }
-            Transport::Poll => self.poll(cx, ask, &fields, expires),
+            Transport::Poll => {
+                // What is on its way to a poll must not come into an answer that knows no pieces.
+                if request.version_minor() == 0 {
+                    fields.push(("Connection", "close"));
+                }
+                self.poll(cx, ask, &fields, expires);
+            }
             Transport::Test | Transport::Stream | Transport::Ndjson | Transport::Events => {
                 fields.push(("Content-Type", ask.content_type()));
                 // Buffering proxies would hold messages back.
@@ -219,7 +225,8 @@ impl Public {
         let encoding = Encoding::Poll;
         let Welcome { ids, missed, position } = self.hub.login(&ask.ids, cx.token(), encoding, ask.resume);
         if !missed.lost && missed.messages.is_empty() && !ask.timeout.is_zero() {
-            self.begin(cx, Session::new(&ids, encoding, Transport::Poll).ends_at(expires).polls_since(position));
+            let session = Session::new(&ids, encoding, Transport::Poll).ends_at(expires);
+            self.begin(cx, session.polls_since(position, fields));
             cx.set_timer(ask.timeout);
             return;
         }
@@ -264,9 +271,11 @@ impl Handler<Http> for Public {
     }
 
     fn message(&self, cx: &mut Cx<'_>, message: &Message) -> Outcome {
-        match cx.state.0.as_ref().map(|session| session.transport) {
+        match &cx.state.0 {
             None => self.hub.stats().gone.add(1),
-            Some(Transport::Poll) => self.answer_poll(cx, message),
+            Some(session) if session.transport == Transport::Poll => self.answer_poll(cx, message),
+            // It was on its way to a poll that the connection made before.
+            Some(session) if session.encoding.is_foreign(message) => self.hub.stats().gone.add(1),
             Some(_) => self.deliver(cx, message),
         }
         Ok(())

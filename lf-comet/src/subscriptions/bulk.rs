@@ -175,7 +175,7 @@ impl Bulk {
             store.commit(&writes, Durability::Later)?;
         }
         let meta = Meta { edges, log_first: 0, is_closed: true };
-        store.commit(&[Write::Put(Meta::KEY, meta.encode())], Durability::Now)?;
+        store.commit(&[Write::Put(Meta::KEY, meta.encode())], Durability::Twice)?;
         store.close()?;
         self.home.install_draft()?;
         let file = self.home.file();

@@ -56,14 +56,14 @@ impl Disk {
 
     /// Says that the store is in use from now on: if it is not closed, one can tell.
     pub(super) fn begin(&mut self, edges: u64) -> Result<(), Error> {
-        self.store.commit(&[self.meta(edges, false)], Durability::Now)
+        self.store.commit(&[self.meta(edges, false)], Durability::Once)
     }
 
     /// Writes a group of changes, after which there are so many edges.
     pub(super) fn append(&mut self, changes: &[Change<'_>], edges: u64) -> Result<(), Error> {
         let key = Key { kind: Kind::Log, number: self.next };
         let record = format::encode_log(self.next, edges, changes.iter().copied());
-        self.store.commit(&[Write::Put(key, record)], Durability::Now)?;
+        self.store.commit(&[Write::Put(key, record)], Durability::Twice)?;
         self.next += 1;
         self.changes += changes.len() as u64;
         if let Some(fold) = &mut self.fold {
@@ -98,7 +98,7 @@ impl Disk {
                 self.log_first = fold.end;
                 writes.push(self.meta(graph.edges(), false));
             }
-            self.store.commit(&writes, Durability::Now)?;
+            self.store.commit(&writes, Durability::Once)?;
             if is_over {
                 self.changes = fold.changes;
             } else {
@@ -112,7 +112,7 @@ impl Disk {
     }
 
     pub(super) fn close(mut self, edges: u64) -> Result<(), Error> {
-        self.store.commit(&[self.meta(edges, true)], Durability::Now)?;
+        self.store.commit(&[self.meta(edges, true)], Durability::Once)?;
         self.store.close()
     }
 

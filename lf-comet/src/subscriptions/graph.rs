@@ -205,7 +205,9 @@ mod tests {
         (0..OLD).for_each(|number| graph.set(number * 2, 1, true));
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| (0..OLD).for_each(|number| graph.set(number * 2 + 1, 1, true)));
-            while !writer.is_finished() {
+            let mut is_over = false;
+            while !is_over {
+                is_over = writer.is_finished();
                 let mut found = Vec::new();
                 let mut after = None;
                 while {

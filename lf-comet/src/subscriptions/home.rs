@@ -57,7 +57,7 @@ impl Home {
         if !file.try_exists().map_err(|error| Error::disk(&file, "look for", error))? {
             let mut store = Box::new(RedbStore::create(&self.draft())?);
             let meta = Meta { is_closed: true, ..Meta::default() };
-            store.commit(&[Write::Put(Meta::KEY, meta.encode())], Durability::Now)?;
+            store.commit(&[Write::Put(Meta::KEY, meta.encode())], Durability::Twice)?;
             store.close()?;
             self.install_draft()?;
         }

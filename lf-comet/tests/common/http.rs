@@ -17,7 +17,7 @@ pub(crate) struct Answer {
 pub(crate) struct Head(pub(crate) String);
 
 impl Head {
-    fn read(from: &mut impl BufRead) -> Self {
+    pub(crate) fn read(from: &mut impl BufRead) -> Self {
         let mut text = String::new();
         while !text.ends_with("\r\n\r\n") {
             assert!(from.read_line(&mut text).unwrap() > 0, "the connection ended in the head: {text:?}");
@@ -37,7 +37,7 @@ impl Head {
             .find_map(|(found, value)| found.eq_ignore_ascii_case(name).then_some(value.trim()))
     }
 
-    fn is_chunked(&self) -> bool {
+    pub(crate) fn is_chunked(&self) -> bool {
         self.field("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
     }
 }
@@ -93,7 +93,7 @@ fn ask(
 }
 
 /// The next chunk; `None` is the last one.
-fn read_chunk(from: &mut impl BufRead) -> Option<Vec<u8>> {
+pub(crate) fn read_chunk(from: &mut impl BufRead) -> Option<Vec<u8>> {
     let mut size = String::new();
     assert!(from.read_line(&mut size).unwrap() > 0, "the connection ended within a chunked body");
     let size = usize::from_str_radix(size.trim(), 16).unwrap_or_else(|error| panic!("{error}: {size:?}"));

@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
 
 pub(crate) mod chromium;
+pub(crate) mod desk;
+pub(crate) mod ears;
 pub(crate) mod http;
 pub(crate) mod packages;
 pub(crate) mod process;
+pub(crate) mod socket;
+pub(crate) mod wire;
 
 use http::Answer;
 use process::{Process, quiet};
@@ -140,6 +144,15 @@ impl Program {
         self.status()["counters"][name].as_u64().unwrap_or_else(|| panic!("there is no counter {name}"))
     }
 
+    /// A line of the metrics, by its name and labels.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let page = self.ask("GET", "/metrics", b"").text();
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value
+            .and_then(|value| value.parse().ok())
+            .unwrap_or_else(|| panic!("there is no whole number {name} in {page}"))
+    }
+
     /// How many subscribers are connected, as `id` if that is given.
     pub(crate) fn connected(&self, id: Option<&str>) -> usize {
         let target = id.map_or("/connections?limit=100000".into(), |id| format!("/connections?limit=100000&id={id}"));
@@ -153,6 +166,18 @@ impl Program {
 
     pub(crate) fn signal(&self, name: &str) {
         self.process.signal(name);
+    }
+
+    /// Memory that it has in RAM, in bytes.
+    pub(crate) fn resident_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
+    /// Descriptors that it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count()
     }
 
     /// Waits for the end, and answers how it ended and what it logged.

@@ -27,27 +27,20 @@ fn installed(name: &str, manifest: &str, install: &str) -> Option<PathBuf> {
     None
 }
 
-fn node_packages() -> Option<PathBuf> {
+/// Where the packages for Node are; `None` without Node or its packages.
+pub(crate) fn node_modules() -> Option<PathBuf> {
     if !is_installed("node") || !is_installed("npm") {
         return None;
     }
     let manifest = script("package.json");
     let install = format!("cp '{manifest}' . && npm install --no-audit --no-fund --no-package-lock --loglevel=error");
-    installed("node", &manifest, &install)
-}
-
-/// Where the packages for Node are; `None` without Node or its packages.
-pub(crate) fn node_modules() -> Option<PathBuf> {
-    Some(node_packages()?.join("node_modules"))
+    Some(installed("node", &manifest, &install)?.join("node_modules"))
 }
 
 /// A command that runs a script of `clients` with Node; `None` without Node or its packages.
 pub(crate) fn node(name: &str) -> Option<Command> {
-    let directory = node_packages()?;
-    // Packages are looked for beside the script.
-    std::fs::copy(script(name), directory.join(name)).unwrap();
     let mut command = quiet(Command::new("node"));
-    command.arg(directory.join(name));
+    command.arg(script(name)).env("NODE_PATH", node_modules()?);
     Some(command)
 }
 

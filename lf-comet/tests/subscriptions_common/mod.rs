@@ -1,5 +1,6 @@
 //! What the tests of subscriptions share.
 #![allow(dead_code, reason = "each test uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
 
 use lf_comet::names::Names;
 use lf_comet::subscriptions::{Error, Options, Subscriptions};
@@ -8,22 +9,26 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Subscriptions by name: subscriber and source.
-pub type Edges = BTreeSet<(String, String)>;
+pub(crate) type Edges = BTreeSet<(String, String)>;
 /// What a server has.
-pub type Open = (Subscriptions<u64>, Arc<Names<u64>>);
+pub(crate) type Open = (Subscriptions<u64>, Arc<Names<u64>>);
 
 /// Few changes in the log, so that tests see it folded.
-pub const LOG_CHANGES_MAX: u64 = 32;
+pub(crate) const LOG_CHANGES_MAX: u64 = 32;
 
-pub fn open(dir: &Path) -> Result<Open, Error> {
+pub(crate) fn open(dir: &Path) -> Result<Open, Error> {
+    open_with_log(dir, LOG_CHANGES_MAX)
+}
+
+pub(crate) fn open_with_log(dir: &Path, changes_max: u64) -> Result<Open, Error> {
     let names = Arc::new(Names::default());
-    let options = Options::new(dir).log_changes_max(LOG_CHANGES_MAX);
+    let options = Options::new(dir).log_changes_max(changes_max);
     let subscriptions = Subscriptions::open_with(&options, Arc::clone(&names), &mut |_, _| ())?;
     Ok((subscriptions, names))
 }
 
 /// All edges, read in both directions.
-pub fn edges((subscriptions, names): &Open) -> Edges {
+pub(crate) fn edges((subscriptions, names): &Open) -> Edges {
     let mut all = Vec::new();
     names.for_each(|name, _| {
         all.push(name.to_owned());
@@ -45,20 +50,25 @@ pub fn edges((subscriptions, names): &Open) -> Edges {
     by_sources
 }
 
-pub fn pairs(edges: &[(String, String)]) -> Vec<(&str, &str)> {
+pub(crate) fn pairs(edges: &[(String, String)]) -> Vec<(&str, &str)> {
     edges.iter().map(|(one, other)| (one.as_str(), other.as_str())).collect()
 }
 
+/// A directory in memory where there is one: for tests that are not about the disk, and would wait for it all the time.
+pub(crate) fn quick_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// Numbers that look random, the same in every run.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 
-    pub fn index(&mut self, bound: usize) -> usize {
+    pub(crate) fn index(&mut self, bound: usize) -> usize {
         usize::try_from(self.below(bound as u64)).unwrap()
     }
 }

@@ -16,13 +16,13 @@ pub(crate) const SMALL: Limits = Limits {
     trailer_fields: 2,
 };
 
-/// Limits that nothing keeps.
+/// Limits that leave room for a short head and nothing else.
 const NONE: Limits = Limits {
-    head_bytes: 0,
-    fields: 0,
-    target_bytes: 0,
+    head_bytes: 60,
+    fields: 2,
+    target_bytes: 1,
     body_bytes: 0,
-    chunk_line_bytes: 0,
+    chunk_line_bytes: 1,
     extension_bytes: 0,
     trailer_bytes: 0,
     trailer_fields: 0,
@@ -70,7 +70,7 @@ pub(crate) struct Kept {
     pub(crate) declared_bytes: Option<u64>,
     pub(crate) body: Option<Vec<u8>>,
     pub(crate) whole: bool,
-    /// Where in the stream its head has ended, and as far as it has come its body.
+    /// Where in the stream its head has ended, and its body if that has come whole.
     pub(crate) head_end: usize,
     pub(crate) body_end: usize,
 }
@@ -106,9 +106,8 @@ fn dechunked(mut framed: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     loop {
         let line_end = framed.windows(2).position(|pair| pair == b"\r\n").unwrap();
-        let line =
-            std::str::from_utf8(&framed[..line_end].split(|byte| b"; \t".contains(byte)).next().unwrap()).unwrap();
-        let size = usize::from_str_radix(line, 16).unwrap();
+        let digits = framed.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let size = usize::from_str_radix(std::str::from_utf8(&framed[..digits]).unwrap(), 16).unwrap();
         framed = &framed[line_end + 2..];
         if size == 0 {
             assert!(framed == b"\r\n" || framed.ends_with(b"\r\n\r\n"), "trailer {framed:?}");
@@ -205,11 +204,8 @@ impl Feed {
 
     /// The last words name the status.
     fn refuse(&mut self, error: FrameError) {
-        let code = match error {
-            FrameError::Refused { code: code @ 400..=505, .. } => code,
-            FrameError::Truncated { .. } => 400,
-            _ => panic!("{error:?} has no status"),
-        };
+        let code = if let FrameError::Refused { code, .. } = error { code } else { 400 };
+        assert!((400..=505).contains(&code), "{error:?}");
         let mut words = Vec::new();
         self.codec.farewell(&mut self.state, CloseReason::Malformed, Some(&error), &mut words);
         assert!(words.starts_with(format!("HTTP/1.1 {code} ").as_bytes()), "{}", String::from_utf8_lossy(&words));
@@ -232,7 +228,9 @@ impl Told {
                 let bytes_max = request.declared_bytes.unwrap_or(u64::MAX).min(limits.body_bytes);
                 assert!(body.len() as u64 <= bytes_max, "{} bytes of a body", body.len());
                 request.whole = *last;
-                request.body_end = consumed;
+                if *last {
+                    request.body_end = consumed;
+                }
             }
             Incoming::Socket(event) => panic!("nobody has upgraded: {event:?}"),
         }

@@ -1,6 +1,8 @@
 //! The WebSocket decoder: however the input is cut, it tells the same, and it keeps no more than it may.
 
-use lf_core::codec::websocket::{CONTROL_BYTES_MAX, Event, Kind, Limits, State, Step, Violation, decode, frame};
+use lf_core::codec::websocket::{
+    CONTROL_BYTES_MAX, CloseCode, Event, Kind, Limits, State, Step, Violation, decode, frame,
+};
 
 /// The first byte of `input` chooses the limits, three more the sizes of pieces, and what follows comes from a peer.
 pub(crate) fn check(input: &[u8]) {
@@ -11,9 +13,9 @@ pub(crate) fn check(input: &[u8]) {
         2 => Limits { frame_bytes: 0, message_bytes: 0, fragments: 0, ..Limits::default() },
         _ => Limits { frame_bytes: usize::MAX, message_bytes: usize::MAX, fragments: usize::MAX, ..Limits::default() },
     };
-    let whole = told(limits, [wire]);
-    assert_eq!(told(limits, super::pieces(wire, sizes)), whole, "in pieces of {sizes:?}");
-    assert_eq!(told(limits, wire.chunks(1)), whole, "byte by byte");
+    let whole = told(limits, &[wire]);
+    assert_eq!(told(limits, &super::pieces(wire, sizes)), whole, "in pieces of {sizes:?}");
+    assert_eq!(told(limits, &wire.chunks(1).collect::<Vec<_>>()), whole, "byte by byte");
 }
 
 /// Limits that short inputs reach.
@@ -24,9 +26,9 @@ pub(crate) fn small() -> Limits {
 pub(crate) type Told = (Vec<Event>, Option<Violation>);
 
 /// All that the decoder tells of a peer that sends these pieces.
-pub(crate) fn told<'p>(limits: Limits, pieces: impl IntoIterator<Item = &'p [u8]>) -> Told {
+pub(crate) fn told(limits: Limits, pieces: &[&[u8]]) -> Told {
     let mut feed = Feed { limits, ..Feed::default() };
-    let violation = pieces.into_iter().try_for_each(|piece| feed.push(piece)).err();
+    let violation = pieces.iter().try_for_each(|piece| feed.push(piece)).err();
     (feed.events, violation)
 }
 
@@ -84,7 +86,7 @@ impl Feed {
             }
             Event::Ping(payload) | Event::Pong(payload) => assert!(payload.len() <= CONTROL_BYTES_MAX),
             Event::Close { code, .. } => {
-                assert_close_frame(|out| event.answer(out), code.map(|code| code.get()));
+                assert_close_frame(|out| event.answer(out), code.map(CloseCode::get));
                 assert_is_over(&mut self.state, &self.limits, b"more");
             }
             Event::Progress => return,

@@ -38,8 +38,10 @@ pub(super) enum Write {
 /// When a commit is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Durability {
-    /// Before it returns.
-    Now,
+    /// Before it returns, twice: a fault in what was written last does not take it away.
+    Twice,
+    /// Before it returns. For what changes no subscription: if it is lost, nothing is.
+    Once,
     /// With the next one that is.
     Later,
 }

@@ -51,7 +51,7 @@ impl Store for Shaky {
 
 fn shaky() -> Shaky {
     let mut store = Shaky::default();
-    store.commit(&[Write::Put(Meta::KEY, Meta::default().encode())], Durability::Now).unwrap();
+    store.commit(&[Write::Put(Meta::KEY, Meta::default().encode())], Durability::Twice).unwrap();
     store
 }
 
@@ -95,7 +95,9 @@ fn the_log_is_folded_and_what_it_said_stays() {
     let (subscriptions, names) = open(&store, 10).unwrap();
     assert_eq!(edges(&subscriptions, &names), before);
     assert_eq!(numbers(&names), numbers_before);
-    subscriptions.remove(&before.iter().map(|(one, other)| (one.as_str(), other.as_str())).collect::<Vec<_>>()).unwrap();
+    subscriptions
+        .remove(&before.iter().map(|(one, other)| (one.as_str(), other.as_str())).collect::<Vec<_>>())
+        .unwrap();
     subscriptions.add(&[("1", "2")]).unwrap();
     subscriptions.remove(&[("1", "2")]).unwrap();
     drop(subscriptions);

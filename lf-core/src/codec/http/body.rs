@@ -50,37 +50,30 @@ pub(super) fn chunk_data<'a>(exchange: &mut Exchange, input: &'a [u8], at: usize
     body(bytes, false, end)
 }
 
-/// The line ending behind a chunk, and what follows it.
-pub(super) fn chunk_end<'a>(
-    limits: &Limits,
-    exchange: &mut Exchange,
-    input: &'a [u8],
-    examined: usize,
-) -> Result<Found<'a>, FrameError> {
+/// The line ending behind a chunk.
+pub(super) fn chunk_end<'a>(exchange: &mut Exchange, input: &[u8]) -> Result<Found<'a>, FrameError> {
     match input {
         [b'\r'] => Ok(Decoded::Partial { examined: 1, needed: 2 }),
-        [b'\r', b'\n'] => {
+        [b'\r', b'\n', ..] => {
             exchange.part = Part::ChunkLine;
             Ok(body(&[], false, 2))
         }
-        [b'\r', b'\n', ..] => chunk(limits, exchange, input, 2, examined),
         _ => Err(refused(400, "a chunk does not end where its size says")),
     }
 }
 
-/// The line at `at` and the first piece of the chunk behind it, or the end of the body. Until there is one of these, nothing
-/// is consumed.
+/// The line before a chunk and the first piece of the chunk, or the end of the body. Until there is one of these, nothing is
+/// consumed.
 pub(super) fn chunk<'a>(
     limits: &Limits,
     exchange: &mut Exchange,
     input: &'a [u8],
-    at: usize,
     examined: usize,
 ) -> Result<Found<'a>, FrameError> {
     exchange.waits = false;
     let partial = Decoded::Partial { examined: input.len(), needed: input.len() + 1 };
     let line_bytes_max = limits.chunk_line_bytes.saturating_add(2);
-    let window = &input[at..input.len().min(at.saturating_add(line_bytes_max))];
+    let window = &input[..input.len().min(line_bytes_max)];
     let Some(end) = memchr::memchr(b'\n', window) else {
         return if window.len() < line_bytes_max {
             Ok(partial)
@@ -95,7 +88,7 @@ pub(super) fn chunk<'a>(
     if extension_bytes > limits.extension_bytes {
         return Err(refused(400, "too many chunk extensions"));
     }
-    let data_at = at + end + 1;
+    let data_at = end + 1;
     if bytes == 0 {
         let Some(end) = trailers(limits, input, data_at, examined)? else { return Ok(partial) };
         exchange.end_body();
@@ -134,13 +127,11 @@ fn size(line: &[u8]) -> Result<(u64, &[u8]), FrameError> {
 /// Where the fields behind the last chunk end, which begin at `at`, right behind a line. They are checked and dropped.
 fn trailers(limits: &Limits, input: &[u8], at: usize, examined: usize) -> Result<Option<usize>, FrameError> {
     let before = at - 1;
-    let window = &input[before..input.len().min(at.saturating_add(limits.trailer_bytes))];
+    // The empty line that ends them does not count.
+    let bytes_max = limits.trailer_bytes.saturating_add(2);
+    let window = &input[before..input.len().min(at.saturating_add(bytes_max))];
     let Some(end) = section_end(window, examined.clamp(at, before + window.len()) - before)? else {
-        return if window.len() <= limits.trailer_bytes {
-            Ok(None)
-        } else {
-            Err(refused(431, "the trailer is too long"))
-        };
+        return if window.len() <= bytes_max { Ok(None) } else { Err(refused(431, "the trailer is too long")) };
     };
     let mut fields = [httparse::EMPTY_HEADER; TRAILER_FIELDS_MAX];
     let fields = &mut fields[..limits.trailer_fields.min(TRAILER_FIELDS_MAX)];

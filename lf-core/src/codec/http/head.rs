@@ -67,8 +67,8 @@ fn empty_lines(input: &[u8]) -> Result<usize, FrameError> {
     }
     match &input[skipped..] {
         [b'\n', ..] => Err(BARE_LF),
-        [b'\r', byte, ..] if *byte != b'\n' => Err(refused(400, "a CR without LF")),
         [b'\r', ..] if skipped == 2 * EMPTY_LINES_MAX => Err(refused(400, "too many empty lines before a request")),
+        [b'\r', byte, ..] if *byte != b'\n' => Err(refused(400, "a CR without LF")),
         _ => Ok(skipped),
     }
 }

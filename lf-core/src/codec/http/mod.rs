@@ -126,9 +126,9 @@ impl Codec for Http {
         match exchange.part {
             Part::Head => head::decode(&self.limits, exchange, input, examined),
             Part::Length => Ok(body::piece(exchange, input)),
-            Part::ChunkLine => body::chunk(&self.limits, exchange, input, 0, examined),
+            Part::ChunkLine => body::chunk(&self.limits, exchange, input, examined),
             Part::ChunkData => Ok(body::chunk_data(exchange, input, 0)),
-            Part::ChunkEnd => body::chunk_end(&self.limits, exchange, input, examined),
+            Part::ChunkEnd => body::chunk_end(exchange, input),
         }
     }
 

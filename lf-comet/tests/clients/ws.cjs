@@ -1,9 +1,9 @@
 // Listens with the ws package, and says what happens, a JSON line each. A line of standard input is what to do.
 //
-// Usage: node ws.js URL [mute]     (mute: answers no ping)
+// Usage: node ws.cjs URL [mute]     (mute: answers no ping)
 
-import { createInterface } from "node:readline";
-import { WebSocket } from "ws";
+const { createInterface } = require("node:readline");
+const { WebSocket } = require("ws");
 
 const say = (what) => console.log(JSON.stringify(what));
 const socket = new WebSocket(process.argv[2], { autoPong: process.argv[3] !== "mute" });

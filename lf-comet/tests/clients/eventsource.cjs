@@ -1,8 +1,8 @@
 // Listens with the eventsource package, and says what happens, a JSON line each.
 //
-// Usage: node eventsource.js URL
+// Usage: node eventsource.cjs URL
 
-import { EventSource } from "eventsource";
+const { EventSource } = require("eventsource");
 
 const say = (what) => console.log(JSON.stringify(what));
 const source = new EventSource(process.argv[2]);
