@@ -67,7 +67,8 @@ setup:
 	@command -v cc >/dev/null || $(MAKE) --no-print-directory apt PACKAGES="gcc libc6-dev"
 
 setup-test: setup
-	@for tool in strace:strace python3:python3 curl:curl nc:netcat-openbsd; do \
+	@for tool in strace:strace python3:python3 curl:curl nc:netcat-openbsd ip:iproute2 slowhttptest:slowhttptest \
+		node:nodejs npm:npm chromium:chromium; do \
 		command -v $${tool%%:*} >/dev/null || $(MAKE) --no-print-directory apt PACKAGES=$${tool##*:} || \
 			echo "without $${tool%%:*}, the tests that need it are skipped"; \
 	done

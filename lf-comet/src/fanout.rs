@@ -19,9 +19,11 @@ use std::time::{Duration, Instant};
 
 /// Strands: the pieces into which a big audience is cut.
 const STRANDS: usize = 256;
+/// Neighbours in the connection table that are in the same strand.
+const STRAND_SLOTS: usize = 64;
 /// An audience up to this size is served by the publisher's thread: waking another one would cost more.
 const INLINE_RECIPIENTS_MAX: usize = 16;
-/// Bytes that are joined for one recipient and round before another piece is begun.
+/// Bytes that are joined for one recipient and round before another piece is begun, at most.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 /// A round of up to this many deliveries goes before bigger ones ...
 const SMALL_ROUND: usize = 64;
@@ -101,6 +103,8 @@ impl Audience {
         } else {
             let mut dealt = vec![Vec::new(); STRANDS];
             recipients.into_iter().for_each(|login| dealt[strand_of(login)].push(login));
+            // Neighbours in the table are mostly neighbours in the kernel's memory too.
+            dealt.iter_mut().for_each(|piece| piece.sort_unstable());
             pieces = dealt.into_iter().enumerate().filter(|(_, piece)| !piece.is_empty()).collect();
         }
         Self { pieces, len }
@@ -127,7 +131,7 @@ impl Audience {
 
 #[allow(clippy::cast_possible_truncation, reason = "the slot is the lower half")]
 fn strand_of(login: Login) -> usize {
-    login.token.to_bits() as u32 as usize % STRANDS
+    (login.token.to_bits() as u32 as usize / STRAND_SLOTS) % STRANDS
 }
 
 /// How the fan-out is bounded and paced.
@@ -139,12 +143,21 @@ pub struct FanoutLimits {
     pub backlog: usize,
     /// How long a publication waits for others to be sent along with it.
     pub coalesce: Duration,
+    /// Bytes that may wait for one subscriber. Messages are joined to pieces, of which it should hold several: they are
+    /// kept or dropped as a whole.
+    pub queue_bytes: usize,
+}
+
+impl FanoutLimits {
+    fn piece_bytes(&self) -> usize {
+        PIECE_BYTES_MAX.min(self.queue_bytes / 4)
+    }
 }
 
 impl Default for FanoutLimits {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { threads, backlog: 1 << 20, coalesce: Duration::ZERO }
+        Self { threads, backlog: 1 << 20, coalesce: Duration::ZERO, queue_bytes: 256 << 10 }
     }
 }
 
@@ -341,8 +354,8 @@ impl Fanout {
     fn carry_one(&self, job: &Job, sender: &mut Sender) {
         let mut joined: [Option<Vec<Piece>>; Encoding::ALL.len()] = Default::default();
         for login in &job.recipients {
-            let pieces =
-                joined[login.encoding as usize].get_or_insert_with(|| join(job.publications.iter(), login.encoding));
+            let pieces = joined[login.encoding as usize]
+                .get_or_insert_with(|| join(job.publications.iter(), login.encoding, self.limits.piece_bytes()));
             self.hand_over(*login, pieces, sender);
         }
     }
@@ -362,7 +375,11 @@ impl Fanout {
                 Some(last) => last,
                 None => {
                     let publications = run.iter().flat_map(|(_, job)| &jobs[*job].publications);
-                    Joined { encoding: login.encoding, run, pieces: join(publications, login.encoding) }
+                    Joined {
+                        encoding: login.encoding,
+                        run,
+                        pieces: join(publications, login.encoding, self.limits.piece_bytes()),
+                    }
                 }
             };
             self.hand_over(*login, &joined.pieces, sender);
@@ -424,7 +441,12 @@ struct Piece {
     messages: u64,
 }
 
-fn join<'a>(publications: impl Iterator<Item = &'a Arc<Publication>>, encoding: Encoding) -> Vec<Piece> {
+/// The bytes of publications, in pieces of up to `piece_bytes` or of one message.
+fn join<'a>(
+    publications: impl Iterator<Item = &'a Arc<Publication>>,
+    encoding: Encoding,
+    piece_bytes: usize,
+) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::new();
     let mut open: Vec<u8> = Vec::new();
     let mut single: Option<&Message> = None;
@@ -440,7 +462,7 @@ fn join<'a>(publications: impl Iterator<Item = &'a Arc<Publication>>, encoding: 
     for publication in publications {
         let bytes = publication.encoded(encoding);
         let joined = single.map_or(open.len(), |first| first.len());
-        if messages > 0 && joined + bytes.len() > PIECE_BYTES_MAX {
+        if messages > 0 && joined + bytes.len() > piece_bytes {
             end(&mut open, &mut single, &mut messages);
         }
         match (messages, single.take()) {

@@ -73,7 +73,7 @@ fn hub(options: &Options) -> anyhow::Result<Arc<Hub>> {
     };
     let hub_options = HubOptions {
         history: options.subscribers.history(),
-        fanout: options.sending.fanout(),
+        fanout: options.sending.fanout(options.subscribers.public().queue_bytes),
         disconnects: options.subscribers.public().slow == Slow::Disconnect,
     };
     Ok(Arc::new(Hub::new(names, subscriptions, &hub_options, Arc::new(Stats::default()))))
@@ -99,12 +99,17 @@ fn public_server(options: &Options, hub: &Arc<Hub>) -> anyhow::Result<Server> {
     let origins = Origins::new(&options.allow_origin)?;
     let handler = Public::new(Arc::clone(hub), public, auth, origins);
     for address in addresses(&options.listen)? {
-        builder = builder.listen_with(address, options.server.listen_options(), codec.clone(), handler.clone());
+        builder = builder.listen_with(address, options.server.listen_options(), codec, handler.clone());
     }
     Ok(builder.build()?)
 }
 
 fn serve(options: &Options) -> anyhow::Result<u8> {
+    let (heartbeat, idle) = (options.subscribers.public().heartbeat, options.server.idle);
+    ensure!(
+        heartbeat.is_zero() || idle.is_zero() || heartbeat < idle,
+        "--heartbeat {heartbeat:?} is not shorter than --idle {idle:?}: quiet WebSockets would end; raise --idle",
+    );
     let control_addresses = addresses(&options.control)?;
     let token = control_token(options, is_open(&control_addresses))?;
     let hub = hub(options)?;

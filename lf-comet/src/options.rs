@@ -116,12 +116,13 @@ impl SubscriberArgs {
 }
 
 impl SendingArgs {
-    pub(crate) fn fanout(&self) -> FanoutLimits {
+    pub(crate) fn fanout(&self, queue_bytes: usize) -> FanoutLimits {
         let default = FanoutLimits::default();
         FanoutLimits {
             threads: self.fanout_threads.unwrap_or(default.threads),
             backlog: self.fanout_backlog,
             coalesce: Duration::from_millis(self.coalesce_ms),
+            queue_bytes,
         }
     }
 }

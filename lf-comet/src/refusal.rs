@@ -34,7 +34,7 @@ impl Refusal {
         fields.push(("Content-Type", "text/plain; charset=utf-8"));
         fields.extend(self.allow.map(|allow| ("Allow", allow)));
         if self.status == 401 {
-            fields.push(("WWW-Authenticate", "Bearer"));
+            fields.push(("WWW-Authenticate", "Bearer, Basic realm=\"lf-comet\""));
         }
         cx.respond(self.status, &fields, self.text.as_bytes());
     }

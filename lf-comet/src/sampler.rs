@@ -104,14 +104,15 @@ impl Sampler {
         }
     }
 
-    /// The samples and the totals, for the status page.
-    pub(crate) fn json(&self) -> String {
+    /// The samples, those after second `after` or all, and the totals, for the status page.
+    pub(crate) fn json(&self, after: Option<u64>) -> String {
         let transports = Transport::ALL.map(Transport::label);
         let counters: serde_json::Map<_, _> =
             self.hub.stats().counters().map(|(name, _, value)| (name.to_owned(), value.into())).collect();
         let help: serde_json::Map<_, _> =
             self.hub.stats().counters().map(|(name, help, _)| (name.to_owned(), help.into())).collect();
         let samples = self.samples.lock();
+        let newer: Vec<_> = samples.1.iter().filter(|sample| after.is_none_or(|after| sample.t > after)).collect();
         let page = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "draining": self.remote.is_draining(),
@@ -121,7 +122,7 @@ impl Sampler {
             "names": self.hub.names().len(),
             "counters": counters,
             "help": help,
-            "samples": samples.1,
+            "samples": newer,
         });
         page.to_string()
     }

@@ -103,7 +103,7 @@ pub trait Handler<C: Codec>: Send + Sync + 'static {
     }
 
     /// The server drains. What is in progress goes on, and the connection is closed once it is done; an answer that has no
-    /// end must be ended here.
+    /// end must be ended here. Called again now and then while an answer is owed.
     ///
     /// # Errors
     /// Closes the connection.

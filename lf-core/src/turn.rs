@@ -104,9 +104,10 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
             self.conn.phase = Phase::Open;
             self.call(H::opened)?;
         }
-        if ready.notes.has(Notes::DRAIN) && !self.conn.draining {
-            self.conn.draining = true;
-            if self.conn.phase == Phase::Open {
+        if ready.notes.has(Notes::DRAIN) {
+            let is_news = !std::mem::replace(&mut self.conn.draining, true);
+            // An answer that was begun since the last sweep has to hear of it too.
+            if (is_news || self.conn.held) && self.conn.phase == Phase::Open {
                 self.call(H::draining)?;
             }
         }

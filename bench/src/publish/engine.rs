@@ -52,8 +52,10 @@ pub(crate) struct Publisher {
     ticker: Option<Ticker>,
     /// What was owed after each message of the window.
     window: VecDeque<u64>,
-    /// Since when the window has been full and nothing was settled.
-    full_since: Option<(Instant, u64)>,
+    /// What was settled when the sweep last saw a change, and when that was; nanoseconds of the run.
+    settled: (u64, u64),
+    /// When the last message was published.
+    published_ns: u64,
     scribe: Scribe,
     done: Published,
 }
@@ -94,7 +96,8 @@ impl Publisher {
             press: Press::new(plan.size)?,
             ticker,
             window: VecDeque::new(),
-            full_since: None,
+            settled: (0, 0),
+            published_ns: 0,
             scribe: Scribe::new(stage, gauge, origin),
             done,
             plan,
@@ -159,7 +162,12 @@ impl Publisher {
     /// Publishes what is due, as far as there is room; whether there is more.
     fn produce(&mut self) -> bool {
         let mut left = MESSAGES_PER_TURN;
-        while left > 0 && !self.is_complete() && self.has_window() {
+        let mut has_room = true;
+        while left > 0 && !self.is_complete() {
+            has_room = self.has_window();
+            if !has_room {
+                break;
+            }
             let now_ns = self.scribe.now_ns();
             let time_ns = match &mut self.ticker {
                 Some(ticker) => match ticker.due(now_ns) {
@@ -168,7 +176,10 @@ impl Publisher {
                 },
                 None => now_ns,
             };
-            let Some((place, index)) = self.draw_with_room() else { break };
+            let Some((place, index)) = self.draw_with_room() else {
+                has_room = false;
+                break;
+            };
             if let Some(ticker) = &mut self.ticker {
                 ticker.advance();
             }
@@ -178,7 +189,8 @@ impl Publisher {
         for place in 0..self.links.len() {
             self.flush(place);
         }
-        if let Some(ticker) = &self.ticker {
+        // Where there is no room, it is an answer or a delivery that wakes the loop.
+        if let Some(ticker) = self.ticker.as_ref().filter(|_| has_room) {
             ticker.arm(self.scribe.now_ns());
         }
         left == 0
@@ -192,6 +204,7 @@ impl Publisher {
             link.add(id, message, time_ns);
         }
         self.done.sent += 1;
+        self.published_ns = time_ns;
         if self.plan.window > 0 {
             self.window.push_back(owed);
         }
@@ -202,11 +215,10 @@ impl Publisher {
         while self.window.front().is_some_and(|owed| *owed <= self.ledger.settled()) {
             self.window.pop_front();
         }
-        let Some(owed) = self.window.front().filter(|_| self.window.len() >= self.plan.window) else {
-            self.full_since = None;
-            return true;
-        };
-        self.ledger.is_settled_or_wakes(*owed)
+        match self.window.front() {
+            Some(owed) if self.window.len() >= self.plan.window => self.ledger.is_settled_or_wakes(*owed),
+            Some(_) | None => true,
+        }
     }
 
     /// The next id, if its connection has room. All messages of an id take the same connection: on two, they
@@ -279,12 +291,22 @@ impl Publisher {
         }
     }
 
+    /// Gives up on what stands still, and makes lost connections anew.
     fn sweep(&mut self) {
         let limit_ns = u64::try_from(self.plan.timeout.as_nanos()).unwrap_or(u64::MAX);
         let now_ns = self.scribe.now_ns();
+        let settled = self.ledger.settled();
+        if settled != self.settled.0 {
+            self.settled = (settled, now_ns);
+        }
+        // While messages arrive, a server is at work and its answers may take their time.
+        let settled_ns = self.settled.1;
+        let stands_still = |since_ns: u64| now_ns.saturating_sub(since_ns.max(settled_ns)) > limit_ns;
+        let is_full = self.plan.window > 0 && self.window.len() >= self.plan.window;
+        self.done.is_stuck |= is_full && stands_still(self.published_ns);
         for place in 0..self.links.len() {
             let waits_since = self.links[place].as_ref().and_then(Link::waits_since_ns);
-            if waits_since.is_some_and(|since| now_ns.saturating_sub(since) > limit_ns) {
+            if waits_since.is_some_and(&stands_still) {
                 self.lose(place, Broke::Stream(Fault::Timeout));
             }
             if self.links[place].is_none()
@@ -292,14 +314,6 @@ impl Publisher {
             {
                 self.scribe.fault(fault);
             }
-        }
-        if self.plan.window > 0 && self.window.len() >= self.plan.window {
-            let settled = self.ledger.settled();
-            let (since, before) = *self.full_since.get_or_insert((Instant::now(), settled));
-            if settled != before {
-                self.full_since = Some((Instant::now(), settled));
-            }
-            self.done.is_stuck |= settled == before && since.elapsed() > self.plan.timeout;
         }
     }
 

@@ -46,7 +46,7 @@ pub(crate) enum Broke {
 
 /// Up to the first newline: the line without its end, and how many bytes that took.
 fn line(bytes: &[u8]) -> Option<(&[u8], usize)> {
-    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let end = memchr::memchr(b'\n', bytes)?;
     let line = &bytes[..end];
     Some((line.strip_suffix(b"\r").unwrap_or(line), end + 1))
 }

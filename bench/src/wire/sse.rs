@@ -23,7 +23,7 @@ pub(super) fn event(bytes: &[u8]) -> Option<(Event<'_>, usize)> {
         if line.is_empty() {
             return Some((event, at));
         }
-        let (name, value) = match line.iter().position(|byte| *byte == b':') {
+        let (name, value) = match memchr::memchr(b':', line) {
             Some(colon) => {
                 let value = &line[colon + 1..];
                 (&line[..colon], value.strip_prefix(b" ").unwrap_or(value))

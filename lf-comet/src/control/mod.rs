@@ -12,9 +12,12 @@ use crate::names::parse_id;
 use crate::origin::is_own;
 use crate::refusal::{Refusal, method_not_allowed, refusal};
 use crate::sampler::Sampler;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use lf_core::codec::http::{Http, Incoming, Request};
 use lf_core::{Context, Handler, Outcome, Peer, Remote};
 use send::Batch;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use subscriptions::Edit;
@@ -94,7 +97,7 @@ impl Control {
             .split_once('/')
             .map_or_else(|| (path.strip_prefix('/').unwrap_or(path), None), |(first, rest)| (first, Some(rest)));
         if !matches!(first, "healthz" | "readyz") {
-            self.guard(request)?;
+            self.guard(request, cx.peer())?;
         }
         let method = request.method();
         match (method, first, rest) {
@@ -113,7 +116,7 @@ impl Control {
             }
             ("GET" | "HEAD", "connections", None) => self.list_connections(cx, request).map(|()| Job::None),
             ("DELETE", "connections", None) => self.kick(cx, request).map(|()| Job::None),
-            ("GET" | "HEAD", _, None) => self.page(cx, first).map(|()| Job::None),
+            ("GET" | "HEAD", _, None) => self.page(cx, request, first).map(|()| Job::None),
             (_, "send" | "direct" | "batch", _) => Err(method_not_allowed("POST")),
             (_, "subscriptions", None) => Err(method_not_allowed("PUT, DELETE")),
             (_, "subscribers" | "subscriptions", Some(_)) => Err(method_not_allowed("GET, HEAD")),
@@ -126,16 +129,21 @@ impl Control {
     }
 
     /// Who may use the control side.
-    fn guard(&self, request: &Request<'_>) -> Result<(), Refusal> {
+    fn guard(&self, request: &Request<'_>, peer: Peer) -> Result<(), Refusal> {
         // A page of another site must not publish with the help of somebody's browser.
         if request.header("origin").is_some_and(|origin| !is_own(request, origin)) {
             return Err(refusal(403, "pages of other origins may not use the control listener\n"));
         }
         match &self.options.token {
-            Some(token) if !bearer(request).is_some_and(|given| same(given.as_bytes(), token.as_bytes())) => {
+            Some(token) if !carries(request, token) => {
                 Err(refusal(401, "Authorization: Bearer with the control token is needed\n"))
             }
-            Some(_) | None => Ok(()),
+            Some(_) => Ok(()),
+            // A name of somebody else's that leads here (DNS rebinding) makes a page of theirs look like one of ours.
+            None if peer.ip().is_some() && !is_local(request.host()) => {
+                Err(refusal(403, "without --control-token, use an IP address or localhost in the URL\n"))
+            }
+            None => Ok(()),
         }
     }
 
@@ -178,6 +186,27 @@ fn refuse(cx: &mut Cx<'_>, refusal: &Refusal) {
     refusal.answer(cx, &[]);
 }
 
+/// Whether a request carries the token: as a bearer token, or as the password that a browser asks for.
+fn carries(request: &Request<'_>, token: &str) -> bool {
+    let password = || {
+        let (scheme, given) = request.header("authorization")?.split_once(' ')?;
+        let pair = scheme.eq_ignore_ascii_case("basic").then(|| BASE64.decode(given.trim()).ok())??;
+        let at = pair.iter().position(|byte| *byte == b':')?;
+        Some(pair[at + 1..].to_vec())
+    };
+    let given = bearer(request).map(|given| given.as_bytes().to_vec()).or_else(password);
+    given.is_some_and(|given| same(&given, token.as_bytes()))
+}
+
+/// Whether a `Host` is an address or this machine, so that no name server had a say.
+fn is_local(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => return rest.split_once(']').is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok()),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<Ipv4Addr>().is_ok() || name.is_empty()
+}
+
 /// Compares in a time that does not tell where the difference is.
 fn same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
@@ -202,5 +231,24 @@ impl Handler<Http> for Control {
             Incoming::Socket(_) => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_localhost_are_local_and_names_are_not() {
+        for host in
+            ["127.0.0.1", "127.0.0.1:8001", "localhost:1", "LOCALHOST", "[::1]:8001", "[::1]", "10.0.0.1:80", ""]
+        {
+            assert!(is_local(host), "{host}");
+        }
+        for host in
+            ["evil.example", "evil.example:8001", "localhost.evil.example", "127.0.0.1.evil.example", "[evil]:1"]
+        {
+            assert!(!is_local(host), "{host}");
+        }
     }
 }

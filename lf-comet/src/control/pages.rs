@@ -1,8 +1,10 @@
 //! Pages for operators and their programs.
 
+use super::subscriptions::read_number;
 use super::{Control, Cx, JSON};
 use crate::refusal::{Refusal, refusal};
 use crate::stats::Transport;
+use lf_core::codec::http::Request;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -27,10 +29,13 @@ pub(super) fn unknown() -> Refusal {
 }
 
 impl Control {
-    pub(super) fn page(&self, cx: &mut Cx<'_>, name: &str) -> Result<(), Refusal> {
+    pub(super) fn page(&self, cx: &mut Cx<'_>, request: &Request<'_>, name: &str) -> Result<(), Refusal> {
         match name {
-            "" | "status" => cx.respond(200, &[HTML, FRESH], STATUS.as_bytes()),
-            "status.json" => cx.respond(200, &[JSON, FRESH], self.sampler.json().as_bytes()),
+            "" | "status" => cx.respond(200, &[HTML, FRESH, ("X-Frame-Options", "DENY")], STATUS.as_bytes()),
+            "status.json" => {
+                let after = read_number(request, "after")?;
+                cx.respond(200, &[JSON, FRESH], self.sampler.json(after).as_bytes());
+            }
             "metrics" => {
                 let text = self.metrics().ok_or_else(|| refusal(500, "cannot write the metrics\n"))?;
                 cx.respond(200, &[OPEN_METRICS, FRESH], text.as_bytes());

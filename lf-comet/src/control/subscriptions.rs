@@ -147,6 +147,7 @@ impl Control {
 pub(super) fn read_number<T: std::str::FromStr>(request: &Request<'_>, name: &str) -> Result<Option<T>, Refusal> {
     request
         .query_value(name)
+        .filter(|value| !value.is_empty())
         .map(|value| value.parse().map_err(|_| refusal(400, format!("{name}={value}: give a whole number\n"))))
         .transpose()
 }

@@ -20,7 +20,7 @@ pub enum IdError {
         bytes: usize,
     },
     /// It has something in it that is not allowed.
-    #[error("the id {start} has characters other than A-Z a-z 0-9 . _ ~ -")]
+    #[error("the id {start} has characters other than A-Z a-z 0-9 . _ ~ -, or is . or .. alone")]
     Character {
         /// Its first bytes.
         start: String,
@@ -40,6 +40,8 @@ pub fn parse_id(bytes: &[u8]) -> Result<&str, IdError> {
     }
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"._~-".contains(byte);
     match std::str::from_utf8(bytes) {
+        // As a part of a path these mean something else, and clients take them away.
+        Ok("." | "..") => Err(IdError::Character { start: start() }),
         Ok(text) if bytes.iter().all(allowed) => Ok(text),
         _ => Err(IdError::Character { start: start() }),
     }
@@ -54,7 +56,7 @@ mod tests {
         for id in ["1", "alice", "A-b.c_d~e", &"x".repeat(128)] {
             assert_eq!(parse_id(id.as_bytes()), Ok(id));
         }
-        for wrong in ["a b", "a/b", "a,b", "\u{e4}", "a\0", "%41"] {
+        for wrong in [".", "..", "a b", "a/b", "a,b", "\u{e4}", "a\0", "%41"] {
             let error = parse_id(wrong.as_bytes()).unwrap_err();
             assert!(matches!(error, IdError::Character { .. }), "{wrong}");
         }

@@ -7,17 +7,20 @@ mod route;
 use crate::auth::Auth;
 use crate::hub::{Hub, Welcome};
 use crate::origin::Origins;
+use crate::position::Position;
 use crate::publication::{Encoding, Publication};
 use crate::refusal::{Refusal, method_not_allowed, refusal};
 use crate::stats::Transport;
 use guest::Session;
-use lf_core::codec::http::{Framing, Http, Incoming, Request};
+use lf_core::codec::http::{Http, Incoming, Request};
 use lf_core::codec::websocket::CloseCode;
 use lf_core::{Closed, Context, Handler, Message, Outcome, Peer, Timeout};
 use route::{Ask, Route, route};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+/// Where to go on from.
+const NEXT: &str = "Lf-Next";
 const METHODS: &str = "GET, HEAD, OPTIONS";
 const DEMO: &str = include_str!("../../assets/demo.html");
 
@@ -111,7 +114,8 @@ impl Public {
         }
         match route(request)? {
             Route::Demo => {
-                let page = [("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-cache")];
+                let html = ("Content-Type", "text/html; charset=utf-8");
+                let page = [html, ("Cache-Control", "no-cache"), ("X-Frame-Options", "DENY")];
                 cx.respond(200, &page, DEMO.as_bytes());
                 Ok(())
             }
@@ -138,11 +142,16 @@ impl Public {
                 if !self.origins.admits_socket(request) {
                     return Err(refusal(403, "this origin may not open a WebSocket here: see --allow-origin\n"));
                 }
+                let encoding = ask.encoding(true);
+                let welcome = self.hub.login(&ask.ids, cx.token(), encoding, ask.resume);
+                let position = welcome.position.to_string();
+                let fields = [cors.as_slice(), &[(NEXT, &position)]].concat();
                 // The answer to a request without an upgrade is given by `upgrade` itself.
-                if !cx.upgrade(request, cors) {
-                    return Ok(());
+                if cx.upgrade(request, &fields) {
+                    self.begin_stream(cx, ask, encoding, welcome, expires);
+                } else {
+                    self.hub.logout(&welcome.ids, cx.token(), encoding);
                 }
-                self.log_in(cx, ask, ask.encoding(true), expires);
             }
             Transport::Poll if request.method() == "HEAD" => {
                 fields.push(("Content-Type", ask.content_type()));
@@ -159,17 +168,24 @@ impl Public {
                 fields.push(("Content-Type", ask.content_type()));
                 // Buffering proxies would hold messages back.
                 fields.push(("X-Accel-Buffering", "no"));
-                let framing = cx.start(200, &fields);
-                if framing != Framing::None {
-                    self.greet(cx, ask);
-                    self.log_in(cx, ask, ask.encoding(framing == Framing::Chunked), expires);
+                if request.method() == "HEAD" {
+                    cx.start(200, &fields);
+                    return Ok(());
                 }
+                let encoding = ask.encoding(request.version_minor() > 0);
+                let welcome = self.hub.login(&ask.ids, cx.token(), encoding, ask.resume);
+                let position = welcome.position.to_string();
+                // So that who is cut off before the first message can come back too.
+                fields.push((NEXT, &position));
+                cx.start(200, &fields);
+                self.greet(cx, ask, welcome.position);
+                self.begin_stream(cx, ask, encoding, welcome, expires);
             }
         }
         Ok(())
     }
 
-    fn greet(&self, cx: &mut Cx<'_>, ask: &Ask<'_>) {
+    fn greet(&self, cx: &mut Cx<'_>, ask: &Ask<'_>, position: Position) {
         match ask.transport {
             // The ids are unreserved characters: nothing to escape. Browsers show what comes once there is a kilobyte of it.
             Transport::Test => {
@@ -183,15 +199,25 @@ impl Public {
             Transport::Events => {
                 let retry_ms = self.options.retry.as_millis();
                 let jitter_ms = u128::from(fastrand::u32(..)) % (retry_ms / 2 + 1);
-                cx.chunk(format!("retry: {}\n\n", retry_ms * 3 / 4 + jitter_ms).as_bytes());
+                let retry = format!("retry: {}\n", retry_ms * 3 / 4 + jitter_ms);
+                // Who resumes has a position, and it has to stay until what was missed has come.
+                let id = if ask.resume.is_none() { format!("id: {position}\n") } else { String::new() };
+                cx.chunk(format!("{retry}{id}\n").as_bytes());
             }
             Transport::Stream | Transport::Ndjson | Transport::Poll | Transport::Socket => {}
         }
     }
 
     /// From here on messages arrive; what was missed goes out first.
-    fn log_in(&self, cx: &mut Cx<'_>, ask: &Ask<'_>, encoding: Encoding, expires: Option<SystemTime>) {
-        let Welcome { ids, missed, .. } = self.hub.login(&ask.ids, cx.token(), encoding, ask.resume);
+    fn begin_stream(
+        &self,
+        cx: &mut Cx<'_>,
+        ask: &Ask<'_>,
+        encoding: Encoding,
+        welcome: Welcome,
+        expires: Option<SystemTime>,
+    ) {
+        let Welcome { ids, missed, .. } = welcome;
         self.begin(cx, Session::new(&ids, encoding, ask.transport).ends_at(expires));
         if missed.lost {
             self.say_lost(cx, encoding);

@@ -14,12 +14,15 @@ use super::store::{Durability, RedbStore, Store, Write};
 use crate::names::{Names, parse_id};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Files over which edges are dealt; each is sorted in memory: of 30 million edges a megabyte.
 const PARTS: u32 = 256;
 const PART_BUFFER_BYTES: usize = 1 << 15;
 const EDGE_BYTES: usize = 8;
+/// The unit of `st_blocks`; see stat(2).
+const DISK_BLOCK_BYTES: u64 = 512;
 /// Records of names in a commit.
 const NAMES_PER_COMMIT: usize = 64;
 
@@ -87,6 +90,8 @@ impl Spool {
 pub struct Bulk {
     names: Names<()>,
     spool: Spool,
+    /// The last subscriber: lists are mostly sorted by them.
+    last: (String, u32),
     given: u64,
     edges_before: u64,
     /// Dropped last: what is unfinished lies there.
@@ -102,7 +107,8 @@ impl Bulk {
     pub fn begin(dir: impl AsRef<Path>, progress: Progress<'_>) -> Result<Self, Error> {
         let home = Home::enter(dir.as_ref())?;
         let spool = Spool::new(home.spool())?;
-        let mut bulk = Self { names: Names::default(), spool, given: 0, edges_before: 0, home };
+        let mut bulk =
+            Self { names: Names::default(), spool, last: (String::new(), 0), given: 0, edges_before: 0, home };
         let file = bulk.home.file();
         let store = bulk.home.store()?;
         let restore = Restore::begin(&*store, &file)?;
@@ -145,9 +151,12 @@ impl Bulk {
     }
 
     /// Both are ids before either is kept.
-    fn numbers(&self, one: &str, other: &str) -> Result<(u32, u32), Error> {
+    fn numbers(&mut self, one: &str, other: &str) -> Result<(u32, u32), Error> {
         let (one, other) = (parse_id(one.as_bytes())?, parse_id(other.as_bytes())?);
-        Ok((self.names.keep(one).0, self.names.keep(other).0))
+        if self.last.0 != one {
+            self.last = (one.to_owned(), self.names.keep(one).0);
+        }
+        Ok((self.last.1, self.names.keep(other).0))
     }
 
     fn push(&mut self, subscriber: u32, source: u32) -> Result<(), Error> {
@@ -179,7 +188,8 @@ impl Bulk {
         store.close()?;
         self.home.install_draft()?;
         let file = self.home.file();
-        let bytes = fs::metadata(&file).map_err(|error| Error::disk(file, "look at", error))?.len();
+        let on_disk = fs::metadata(&file).map_err(|error| Error::disk(file, "look at", error))?;
+        let bytes = on_disk.blocks() * DISK_BLOCK_BYTES;
         let added = edges - self.edges_before;
         Ok(Loaded { added, known: self.given - added, edges, names: self.names.len() as u64, bytes })
     }

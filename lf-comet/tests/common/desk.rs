@@ -37,7 +37,8 @@ impl Desk {
     /// A request with its body in one piece, unanswered yet.
     pub(crate) fn begin(&mut self, method: &str, target: &str, body: &[u8]) {
         let mut request =
-            format!("{method} {target} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+            format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len())
+                .into_bytes();
         request.extend_from_slice(body);
         self.wire.say(request);
     }

@@ -218,11 +218,11 @@ impl Ear {
     pub(crate) fn take_poll(&mut self) -> Heard {
         let Way::Http { wire, .. } = &mut self.way else { unreachable!("polls go by HTTP") };
         let answer = wire.answer();
-        let next = answer.field("lf-next").unwrap().parse().unwrap();
+        let next: Position = answer.field("lf-next").unwrap().parse().unwrap();
         match answer.status {
             200 => {
                 let page = answer.json();
-                assert_eq!(page["next"], next_text(next));
+                assert_eq!(page["next"], next.to_string());
                 self.waiting.extend(page["messages"].as_array().unwrap().iter().map(of_value));
                 let last = self.waiting.iter().rev().find_map(|heard| match heard {
                     Heard::Message(at, _) => *at,
@@ -248,10 +248,9 @@ impl Ear {
     /// All that one poll answers.
     #[track_caller]
     pub(crate) fn poll(&mut self) -> Vec<Heard> {
-        let first = self.polled();
-        if let Heard::Message(at, _) = first {
-            self.position = at.max(self.position);
-        }
+        assert!(self.waiting.is_empty(), "of the last poll, messages were not taken");
+        self.ask_poll();
+        let first = self.take_poll();
         std::iter::once(first).chain(self.waiting.drain(..)).collect()
     }
 
@@ -280,10 +279,6 @@ impl Ear {
             Way::Socket(socket) => socket.wire,
         }
     }
-}
-
-fn next_text(next: Position) -> String {
-    next.to_string()
 }
 
 fn of_json(line: &[u8]) -> Heard {

@@ -45,7 +45,7 @@ impl Wire {
 
     /// A request without a body; `version` is that of HTTP, `fields` are whole lines.
     pub(crate) fn ask(&mut self, method: &str, target: &str, version: &str, fields: &str) {
-        self.say(format!("{method} {target} HTTP/{version}\r\nHost: test\r\n{fields}\r\n"));
+        self.say(format!("{method} {target} HTTP/{version}\r\nHost: localhost\r\n{fields}\r\n"));
     }
 
     /// `GET` by HTTP/1.1, without more fields.

@@ -1,5 +1,7 @@
 //! The HTTP codec: however the input is cut, it says the same, and what it says adds up.
 
+use super::chunked::{self, End, Reading};
+use super::request::assert_framing_has_one_meaning;
 use lf_core::CloseReason;
 use lf_core::codec::http::{Incoming, Limits, Request, State};
 use lf_core::codec::{Codec, Decoded, FrameError, Http};
@@ -50,6 +52,7 @@ pub(crate) fn check(input: &[u8]) {
     assert_eq!(decode(limits, super::pieces(wire, sizes)), whole, "in pieces of {sizes:?}");
     assert_eq!(decode(limits, wire.chunks(1)), whole, "byte by byte");
     whole.requests.iter().for_each(|request| request.assert_body_is_that_of(wire));
+    decode(ALL, [wire]).assert_ends_where_it_must(wire);
 }
 
 /// All that a codec says of a peer that sends these pieces and finishes.
@@ -92,29 +95,15 @@ impl Kept {
 
     /// The body is what another reading of `wire` finds where it was.
     fn assert_body_is_that_of(&self, wire: &[u8]) {
-        let (Some(body), true) = (&self.body, self.whole) else { return };
-        let framed = &wire[self.head_end..self.body_end];
-        match self.declared_bytes {
-            Some(bytes) => assert!(framed == body && framed.len() as u64 == bytes, "{self:?}"),
-            None => assert_eq!(&dechunked(framed), body, "{self:?}"),
+        let Some(body) = &self.body else { return };
+        let wire = &wire[self.head_end..];
+        let end = self.body_end - self.head_end;
+        if let Some(bytes) = self.declared_bytes {
+            assert_eq!(self.whole, body.len() as u64 == bytes, "{self:?}");
+            assert!(wire.starts_with(body) && (!self.whole || end == body.len()), "{self:?}");
+        } else if self.whole {
+            assert_eq!(chunked::read(wire), Reading { body: body.clone(), end: End::Whole(end) }, "{self:?}");
         }
-    }
-}
-
-/// A chunked body, read without haste.
-fn dechunked(mut framed: &[u8]) -> Vec<u8> {
-    let mut body = Vec::new();
-    loop {
-        let line_end = framed.windows(2).position(|pair| pair == b"\r\n").unwrap();
-        let digits = framed.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-        let size = usize::from_str_radix(std::str::from_utf8(&framed[..digits]).unwrap(), 16).unwrap();
-        framed = &framed[line_end + 2..];
-        if size == 0 {
-            assert!(framed == b"\r\n" || framed.ends_with(b"\r\n\r\n"), "trailer {framed:?}");
-            return body;
-        }
-        body.extend_from_slice(&framed[..size]);
-        framed = framed[size..].strip_prefix(b"\r\n").unwrap();
     }
 }
 
@@ -218,6 +207,7 @@ impl Told {
         match frame {
             Incoming::Request(request) => {
                 assert!(self.requests.last().is_none_or(|last| last.whole), "a request in the body of another one");
+                assert_framing_has_one_meaning(request);
                 self.requests.push(Kept::of(request, consumed));
             }
             Incoming::Body { bytes, last } => {
@@ -234,6 +224,21 @@ impl Told {
             }
             Incoming::Socket(event) => panic!("nobody has upgraded: {event:?}"),
         }
+    }
+
+    /// A chunked body that has not come whole is cut short or refused where another reading says so.
+    fn assert_ends_where_it_must(&self, wire: &[u8]) {
+        let Some(Kept { body: Some(body), declared_bytes: None, whole: false, head_end, .. }) = self.requests.last()
+        else {
+            return;
+        };
+        let end = match self.error {
+            // The sum of sizes is more than any number can say.
+            Some(FrameError::Refused { code: 413, .. }) => return,
+            Some(FrameError::Refused { .. }) => End::Broken,
+            Some(_) | None => End::Cut,
+        };
+        assert_eq!(chunked::read(&wire[*head_end..]), Reading { body: body.clone(), end }, "{self:?}");
     }
 
     /// Whether a request has come whole; nobody answers here.

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every target and every test uses its part of this")]
 #![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
 
+pub(crate) mod chunked;
 pub(crate) mod http;
 pub(crate) mod request;
 pub(crate) mod websocket;

@@ -69,7 +69,7 @@ fn trimmed(mut value: &[u8]) -> &[u8] {
     value
 }
 
-fn is_token(name: &str) -> bool {
+pub(crate) fn is_token(name: &str) -> bool {
     let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !name.is_empty() && name.bytes().all(is_tchar)
 }
@@ -98,7 +98,7 @@ fn has(elements: &[&[u8]], element: &str) -> bool {
     elements.iter().any(|found| found.eq_ignore_ascii_case(element.as_bytes()))
 }
 
-fn assert_framing_has_one_meaning(request: &Request<'_>) {
+pub(crate) fn assert_framing_has_one_meaning(request: &Request<'_>) {
     let is_1_1 = request.version_minor() == 1;
     let (lengths, codings) = (values(request, "content-length"), values(request, "transfer-encoding"));
     let framing = (request.content_length(), request.has_body());

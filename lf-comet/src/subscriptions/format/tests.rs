@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 fn names() -> impl Strategy<Value = BTreeMap<u32, String>> {
     prop::collection::btree_map(2048u32..3072, "[A-Za-z0-9._~-]{1,128}|[0-9]{1,20}", 0..60)
+        // These two are no ids.
+        .prop_map(|names| names.into_iter().filter(|(_, name)| name != "." && name != "..").collect())
 }
 
 fn block_of(rows: &BTreeMap<u8, std::collections::BTreeSet<u32>>) -> Block {
