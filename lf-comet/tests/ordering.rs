@@ -265,7 +265,7 @@ fn everybody_to_everybody(options: &[&str]) {
         }
         assert_eq!(well, PUBLISHERS);
     });
-    assert_eq!(program.counter("published") as usize, PUBLISHERS * MESSAGES + ENDS.len());
+    assert_eq!(program.counter("published"), (PUBLISHERS * MESSAGES + ENDS.len()) as u64);
     for dropped in ["dropped_full", "dropped_newest", "dropped_oldest", "dropped_disconnected"] {
         assert_eq!(program.counter(dropped), 0, "{dropped}");
     }

@@ -50,7 +50,7 @@ fn missed(program: &Program, kind: Kind, id: &str, after: Position) -> Vec<Heard
     loop {
         match ear.next().unwrap() {
             Heard::Message(_, body) if body == b"now" => return heard,
-            other => heard.push(other),
+            other @ (Heard::Message(..) | Heard::Lost | Heard::Beat) => heard.push(other),
         }
     }
 }

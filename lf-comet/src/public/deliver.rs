@@ -7,7 +7,7 @@ use crate::publication::Encoding;
 use crate::stats::Transport;
 use lf_core::Message;
 use lf_core::codec::websocket::CloseCode;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Up to here bytes are copied, so that several messages of a turn make one `send`.
 const COPY_BYTES_MAX: usize = 4096;
@@ -107,19 +107,15 @@ impl Public {
         if session.expires().is_some_and(|expires| expires <= SystemTime::now()) {
             return self.expire(cx);
         }
-        let transport = session.transport;
-        if transport == Transport::Socket {
-            if session.awaits_pong {
+        // Who has not taken the last bytes yet is watched by the write deadline.
+        if unsent == 0 {
+            if std::mem::replace(&mut session.awaits_pong, session.transport == Transport::Socket) {
                 self.hub.stats().silent_disconnects.add(1);
                 remote.close(token);
                 return;
             }
-            session.awaits_pong = true;
-        }
-        // Who has not taken the last bytes yet is watched by the write deadline.
-        if unsent == 0 {
             self.hub.stats().heartbeats.add(1);
-            match transport {
+            match session.transport {
                 Transport::Events => cx.chunk(b":\n\n"),
                 Transport::Ndjson => cx.chunk(b"\n"),
                 // No payload is never too long.
@@ -127,19 +123,39 @@ impl Public {
                 Transport::Test | Transport::Stream | Transport::Poll => {}
             }
         }
-        cx.set_timer(self.options.heartbeat);
+        self.await_beat(cx, self.options.heartbeat);
+    }
+
+    /// Sets the timer for the next sign of life, or for the end of the token if that comes first.
+    pub(super) fn await_beat(&self, cx: &mut Cx<'_>, after: Duration) {
+        let Some(session) = &cx.state.0 else { return };
+        let silent =
+            matches!(session.transport, Transport::Test | Transport::Stream) || self.options.heartbeat.is_zero();
+        let beat = (!silent).then_some(after);
+        if let Some(after) = beat.into_iter().chain(session.expires().map(time_until)).min() {
+            cx.set_timer(after);
+        }
     }
 
     /// The subscriber's token has ended.
     fn expire(&self, cx: &mut Cx<'_>) {
-        let Some(session) = &cx.state.0 else { return };
-        if session.transport == Transport::Socket {
+        let Some(session) = cx.state.0.take() else { return };
+        let transport = session.transport;
+        // Nothing may follow the farewell.
+        let lost = session.end(&self.hub, cx.token());
+        self.hub.stats().dropped_disconnected.add(lost);
+        if transport == Transport::Socket {
             cx.close_socket(CloseCode::POLICY, "the token has expired");
         } else {
             cx.finish();
-            cx.close();
         }
+        cx.close();
     }
+}
+
+/// None if it is past.
+pub(super) fn time_until(at: SystemTime) -> Duration {
+    at.duration_since(SystemTime::now()).unwrap_or_default()
 }
 
 fn put(cx: &mut Cx<'_>, message: &Message) {

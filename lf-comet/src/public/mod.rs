@@ -226,10 +226,8 @@ impl Public {
             self.deliver(cx, publication.encoded(encoding));
         }
         let heartbeat_ms = u64::try_from(self.options.heartbeat.as_millis()).unwrap_or(u64::MAX);
-        if heartbeat_ms > 0 && (expires.is_some() || !matches!(ask.transport, Transport::Test | Transport::Stream)) {
-            // The first one comes a little early, so that those who came together do not beat together for ever.
-            cx.set_timer(Duration::from_millis(fastrand::u64(heartbeat_ms * 4 / 5..=heartbeat_ms)));
-        }
+        // The first one comes a little early, so that those who came together do not beat together for ever.
+        self.await_beat(cx, Duration::from_millis(fastrand::u64(heartbeat_ms / 5 * 4..=heartbeat_ms)));
     }
 
     fn begin(&self, cx: &mut Cx<'_>, session: Session) {
@@ -253,7 +251,7 @@ impl Public {
         if !missed.lost && missed.messages.is_empty() && !ask.timeout.is_zero() {
             let session = Session::new(&ids, encoding, Transport::Poll).ends_at(expires);
             self.begin(cx, session.polls_since(position, fields));
-            cx.set_timer(ask.timeout);
+            cx.set_timer(expires.map_or(ask.timeout, |expires| ask.timeout.min(deliver::time_until(expires))));
             return;
         }
         self.hub.logout(&ids, cx.token(), encoding);
