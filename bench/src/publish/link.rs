@@ -60,7 +60,7 @@ impl Link {
             Via::Send | Via::Direct => (Content::Bodies, Vec::new()),
             Via::Batch => {
                 let head = format!(
-                    "POST /batch HTTP/1.1\r\nHost: lf-bench\r\n{authorization}Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+                    "POST /batch HTTP/1.1\r\nHost: localhost\r\n{authorization}Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
                 );
                 (Content::Lines, head.into_bytes())
             }
@@ -175,7 +175,7 @@ impl Link {
 }
 
 fn head(out: &mut Vec<u8>, what: &str, id: u32, authorization: &str, length: usize) -> std::io::Result<()> {
-    write!(out, "POST /{what}/{id} HTTP/1.1\r\nHost: lf-bench\r\n{authorization}Content-Length: {length}\r\n\r\n")
+    write!(out, "POST /{what}/{id} HTTP/1.1\r\nHost: localhost\r\n{authorization}Content-Length: {length}\r\n\r\n")
 }
 
 fn digits(number: u32) -> usize {
@@ -234,7 +234,7 @@ mod tests {
         link.add(7, b"hello", 100);
         link.add(8, b"hi", 200);
         link.flush().unwrap();
-        let expected = "POST /direct/7 HTTP/1.1\r\nHost: lf-bench\r\nX: y\r\nContent-Length: 5\r\n\r\nhelloPOST /direct/8 HTTP/1.1\r\nHost: lf-bench\r\nX: y\r\nContent-Length: 2\r\n\r\nhi";
+        let expected = "POST /direct/7 HTTP/1.1\r\nHost: localhost\r\nX: y\r\nContent-Length: 5\r\n\r\nhelloPOST /direct/8 HTTP/1.1\r\nHost: localhost\r\nX: y\r\nContent-Length: 2\r\n\r\nhi";
         assert_eq!(read(&mut peer, expected.len()), expected);
         let answers = "HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{\"delivered\":3}\nHTTP/1.1 429 Too Many Requests\r\nContent-Length: 4\r\n\r\nwait";
         peer.write_all(answers.as_bytes()).unwrap();
@@ -251,7 +251,7 @@ mod tests {
         link.end();
         let tail = "1b\r\n{\"send\":\"12\",\"body\":\"abc\"}\n\r\n0\r\n\r\n";
         let expected = format!(
-            "POST /batch HTTP/1.1\r\nHost: lf-bench\r\nX: y\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n{tail}"
+            "POST /batch HTTP/1.1\r\nHost: localhost\r\nX: y\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n{tail}"
         );
         assert_eq!(read(&mut peer, expected.len()), expected);
         assert_eq!("{\"send\":\"12\",\"body\":\"abc\"}\n".len(), 0x1b);

@@ -69,7 +69,7 @@ impl Transport {
                 ),
             ),
         };
-        format!("GET {path} HTTP/1.1\r\nHost: lf-bench\r\n{headers}\r\n")
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")
     }
 }
 
@@ -148,7 +148,7 @@ impl Decoder {
     pub(crate) fn next_poll(&self, id: u32) -> Option<String> {
         let query = format!("after={}&timeout={POLL_SECONDS}", self.position);
         (self.transport == Transport::Poll)
-            .then(|| format!("GET /poll/{id}?{query} HTTP/1.1\r\nHost: lf-bench\r\n\r\n"))
+            .then(|| format!("GET /poll/{id}?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     }
 
     /// Takes what a read has returned, and gives each thing that is heard.

@@ -69,6 +69,15 @@ impl Public {
         }
     }
 
+    /// No message comes any more; those that wait are the last ones.
+    pub(super) fn leave(&self, cx: &mut Cx<'_>) {
+        let Some(mut session) = cx.state.0.take() else { return };
+        while let Some(message) = session.take_waiting(&self.hub) {
+            put(cx, &message);
+        }
+        session.end(&self.hub, cx.token());
+    }
+
     /// Answers a poll with what came.
     pub(super) fn answer_poll(&self, cx: &mut Cx<'_>, lines: &Message) {
         let Some(since) = cx.state.0.as_ref().and_then(Session::since) else { return };

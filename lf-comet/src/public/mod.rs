@@ -319,11 +319,15 @@ impl Handler<Http> for Public {
     fn draining(&self, cx: &mut Cx<'_>) -> Outcome {
         match cx.state.0.as_ref().map(|session| session.transport) {
             None => {}
-            Some(Transport::Socket) => cx.close_socket(CloseCode::GOING_AWAY, "the server stops"),
             Some(Transport::Poll) => self.end_poll(cx),
-            Some(Transport::Test | Transport::Stream | Transport::Ndjson | Transport::Events) => {
-                cx.finish();
-                cx.close();
+            Some(transport) => {
+                self.leave(cx);
+                if transport == Transport::Socket {
+                    cx.close_socket(CloseCode::GOING_AWAY, "the server stops");
+                } else {
+                    cx.finish();
+                    cx.close();
+                }
             }
         }
         Ok(())

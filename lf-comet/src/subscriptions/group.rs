@@ -1,17 +1,27 @@
-//! Who commits: one of those who wait, for all of them.
+//! Many callers, one commit.
 //!
-//! There is no thread for it. A caller whose turn it is takes every job that waits and writes them together; what comes
-//! meanwhile is the next group. So a caller alone pays for nothing but the disk, and many share what it costs.
+//! A thread takes every job that waits and does them together; what comes meanwhile is the next group. So a caller
+//! alone pays for nothing but the disk, and many share what it costs.
+//!
+//! Who is answered comes back soon, but not all at once. If the next group began with the first of them, the others would
+//! wait for two. So it waits a little for as many as there were the last time.
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
 
 /// Jobs taken at a time: what bounds the memory of a group.
 const JOBS_MAX: usize = 64;
+/// A group is gathered for this part of the time that the last one took, at most.
+const GATHERING: u32 = 8;
 
 /// Does jobs, several at a time.
-pub(super) trait Work: Send {
+pub(super) trait Work: Send + 'static {
     type Job: Send;
     type Answer: Send;
 
@@ -21,89 +31,106 @@ pub(super) trait Work: Send {
     /// Does what nobody waits for.
     fn tidy(&mut self);
 
-    /// The answer to jobs whose group was not finished, because a thread panicked.
+    /// The answer to jobs whose group was not finished, because something panicked.
     fn abandoned() -> Self::Answer;
 }
 
-/// A worker, and those who wait for it.
+/// A worker on a thread of its own, and those who wait for it.
 pub(super) struct Group<W: Work> {
-    worker: Mutex<W>,
+    shared: Arc<Shared<W>>,
+    thread: JoinHandle<W>,
+}
+
+struct Shared<W: Work> {
     queue: Mutex<Queue<W>>,
-    changed: Condvar,
+    /// There is one more job, or there will be none.
+    came: Condvar,
+    /// There are answers.
+    answered: Condvar,
 }
 
 struct Queue<W: Work> {
     next_ticket: u64,
     waiting: Vec<(u64, W::Job)>,
     answers: HashMap<u64, W::Answer>,
-    /// Somebody has the worker.
-    is_taken: bool,
-}
-
-/// Gives the worker back, come what may.
-struct Turn<'a, W: Work> {
-    group: &'a Group<W>,
-    tickets: Vec<u64>,
-}
-
-impl<W: Work> Turn<'_, W> {
-    fn answer(&mut self, answers: Vec<W::Answer>) {
-        self.group.queue.lock().answers.extend(self.tickets.drain(..).zip(answers));
-        self.group.changed.notify_all();
-    }
-}
-
-impl<W: Work> Drop for Turn<'_, W> {
-    fn drop(&mut self) {
-        let mut queue = self.group.queue.lock();
-        queue.answers.extend(self.tickets.drain(..).map(|ticket| (ticket, W::abandoned())));
-        queue.is_taken = false;
-        self.group.changed.notify_all();
-    }
+    is_over: bool,
 }
 
 impl<W: Work> Group<W> {
-    pub(super) fn new(worker: W) -> Self {
-        let queue = Queue { next_ticket: 0, waiting: Vec::new(), answers: HashMap::new(), is_taken: false };
-        Self { worker: Mutex::new(worker), queue: Mutex::new(queue), changed: Condvar::new() }
+    /// Starts the thread.
+    pub(super) fn start(worker: W) -> io::Result<Self> {
+        let queue = Queue { next_ticket: 0, waiting: Vec::new(), answers: HashMap::new(), is_over: false };
+        let shared = Arc::new(Shared { queue: Mutex::new(queue), came: Condvar::new(), answered: Condvar::new() });
+        let thread = Builder::new().name("subscriptions".into());
+        let thread = thread.spawn({
+            let shared = Arc::clone(&shared);
+            move || shared.serve(worker)
+        })?;
+        Ok(Self { shared, thread })
     }
 
     /// Has a job done. Blocks.
     pub(super) fn run(&self, job: W::Job) -> W::Answer {
-        let mut queue = self.queue.lock();
-        let own = queue.next_ticket;
+        let mut queue = self.shared.queue.lock();
+        let ticket = queue.next_ticket;
         queue.next_ticket += 1;
-        queue.waiting.push((own, job));
+        queue.waiting.push((ticket, job));
+        self.shared.came.notify_one();
         loop {
-            if let Some(answer) = queue.answers.remove(&own) {
+            if let Some(answer) = queue.answers.remove(&ticket) {
                 return answer;
             }
-            if queue.is_taken {
-                self.changed.wait(&mut queue);
-                continue;
-            }
-            queue.is_taken = true;
-            let count = queue.waiting.len().min(JOBS_MAX);
-            let (tickets, jobs) = queue.waiting.drain(..count).unzip();
-            drop(queue);
-            let mut turn = Turn { group: self, tickets };
-            let mut worker = self.worker.lock();
-            turn.answer(worker.work(jobs));
-            worker.tidy();
-            drop(worker);
-            drop(turn);
-            queue = self.queue.lock();
+            self.shared.answered.wait(&mut queue);
         }
     }
 
-    pub(super) fn into_worker(self) -> W {
-        self.worker.into_inner()
+    /// Ends the thread; `None` if it panicked.
+    pub(super) fn end(self) -> Option<W> {
+        self.shared.queue.lock().is_over = true;
+        self.shared.came.notify_one();
+        self.thread.join().ok()
+    }
+}
+
+impl<W: Work> Shared<W> {
+    /// The life of the thread.
+    fn serve(&self, mut worker: W) -> W {
+        let mut last = (0, Duration::ZERO);
+        while let Some((tickets, jobs)) = self.gather(last) {
+            let begin = Instant::now();
+            let count = jobs.len();
+            let answers = catch_unwind(AssertUnwindSafe(|| worker.work(jobs)));
+            let answers = answers.unwrap_or_else(|_| tickets.iter().map(|_| W::abandoned()).collect());
+            self.queue.lock().answers.extend(tickets.into_iter().zip(answers));
+            self.answered.notify_all();
+            worker.tidy();
+            last = (count, begin.elapsed());
+        }
+        worker
+    }
+
+    /// Waits for jobs, and a little for as many as there were in the `last` group, which took so long. Answers them with their
+    /// tickets; `None` once it is over.
+    #[allow(clippy::type_complexity, reason = "two lists")]
+    fn gather(&self, last: (usize, Duration)) -> Option<(Vec<u64>, Vec<W::Job>)> {
+        let mut queue: MutexGuard<'_, Queue<W>> = self.queue.lock();
+        while queue.waiting.is_empty() {
+            if queue.is_over {
+                return None;
+            }
+            self.came.wait(&mut queue);
+        }
+        let (jobs, took) = last;
+        let deadline = Instant::now() + took / GATHERING;
+        while queue.waiting.len() < jobs && !self.came.wait_until(&mut queue, deadline).timed_out() {}
+        let count = queue.waiting.len().min(JOBS_MAX);
+        Some(queue.waiting.drain(..count).unzip())
     }
 }
 
 impl<W: Work> fmt::Debug for Group<W> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Group({} waiting)", self.queue.lock().waiting.len())
+        write!(out, "Group({} waiting)", self.shared.queue.lock().waiting.len())
     }
 }
 
@@ -113,8 +140,9 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    /// Doubles numbers, once it is told to go on. Panics at 13.
+    /// Doubles numbers: tells when it begins, and goes on when it is told to. Panics at 13.
     struct Doubler {
+        begins: mpsc::Sender<()>,
         go_on: mpsc::Receiver<()>,
         sizes: Vec<usize>,
     }
@@ -124,6 +152,7 @@ mod tests {
         type Answer = Option<u64>;
 
         fn work(&mut self, jobs: Vec<u64>) -> Vec<Option<u64>> {
+            self.begins.send(()).unwrap();
             let _ = self.go_on.recv();
             self.sizes.push(jobs.len());
             assert!(!jobs.contains(&13), "an unlucky number");
@@ -137,63 +166,38 @@ mod tests {
         }
     }
 
-    fn group() -> (Group<Doubler>, mpsc::Sender<()>) {
-        let (sender, go_on) = mpsc::channel();
-        (Group::new(Doubler { go_on, sizes: Vec::new() }), sender)
-    }
-
-    fn wait_for(group: &Group<Doubler>, waiting: usize) {
-        while group.queue.lock().waiting.len() != waiting || !group.queue.lock().is_taken {
-            thread::yield_now();
-        }
+    /// Runs the first job alone, and while it is at work has the others come; answers what became of them all.
+    fn run(first: u64, others: &[u64]) -> (Vec<Option<u64>>, Vec<usize>) {
+        let ((begins, begun), (go, go_on)) = (mpsc::channel(), mpsc::channel());
+        let group = Group::start(Doubler { begins, go_on, sizes: Vec::new() }).unwrap();
+        let mut answers = Vec::new();
+        thread::scope(|scope| {
+            let group = &group;
+            let first = scope.spawn(move || group.run(first));
+            begun.recv().unwrap();
+            let others: Vec<_> = others.iter().map(|job| scope.spawn(move || group.run(*job))).collect();
+            while group.shared.queue.lock().waiting.len() < others.len() {
+                thread::yield_now();
+            }
+            drop(go);
+            answers.push(first.join().unwrap());
+            answers.extend(others.into_iter().map(|thread| thread.join().unwrap()));
+        });
+        (answers, group.end().unwrap().sizes)
     }
 
     #[test]
     fn who_comes_during_a_group_shares_the_next() {
-        let (group, go_on) = group();
-        thread::scope(|scope| {
-            let first = scope.spawn(|| group.run(1));
-            wait_for(&group, 0);
-            let others: Vec<_> = (2..12)
-                .map(|job| {
-                    (
-                        job,
-                        scope.spawn({
-                            let group = &group;
-                            move || group.run(job)
-                        }),
-                    )
-                })
-                .collect();
-            wait_for(&group, 10);
-            drop(go_on);
-            assert_eq!(first.join().unwrap(), Some(2));
-            for (job, thread) in others {
-                assert_eq!(thread.join().unwrap(), Some(2 * job));
-            }
-        });
-        assert_eq!(group.into_worker().sizes, [1, 10]);
+        let (answers, sizes) = run(1, &[2, 3, 4, 5, 6]);
+        assert_eq!(answers, [2, 4, 6, 8, 10, 12].map(Some));
+        assert_eq!(sizes, [1, 5]);
     }
 
     #[test]
     fn a_panic_leaves_nobody_waiting() {
-        let (group, go_on) = group();
-        thread::scope(|scope| {
-            let first = scope.spawn(|| group.run(1));
-            wait_for(&group, 0);
-            let others = [13, 14, 15].map(|job| {
-                scope.spawn({
-                    let group = &group;
-                    move || group.run(job)
-                })
-            });
-            wait_for(&group, 3);
-            drop(go_on);
-            assert_eq!(first.join().unwrap(), Some(2));
-            let answers = others.map(thread::ScopedJoinHandle::join);
-            assert_eq!(answers.iter().filter(|answer| answer.is_err()).count(), 1, "one of them panicked");
-            assert!(answers.into_iter().flatten().all(|answer| answer.is_none()));
-        });
-        assert_eq!(group.run(4), Some(8));
+        let (answers, sizes) = run(1, &[12, 13, 14]);
+        assert_eq!(answers, [Some(2), None, None, None]);
+        assert_eq!(sizes, [1, 3]);
+        assert_eq!(run(13, &[14]).0, [None, Some(28)], "the next group is done");
     }
 }

@@ -28,6 +28,7 @@ pub use error::Error;
 use graph::Graph;
 use group::Group;
 use home::Home;
+use parking_lot::Mutex;
 use restore::{Progress, Restore};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,21 +61,30 @@ impl Options {
     }
 }
 
+/// Where the writer is.
+#[derive(Debug)]
+enum Pen<T: Default + Send + 'static> {
+    /// Nothing has to be waited for.
+    InMemory(Mutex<Writer<T>>),
+    OnDisk(Group<Writer<T>>),
+    Closed,
+}
+
 /// Who follows whom. Reading never waits for the disk.
 #[derive(Debug)]
-pub struct Subscriptions<T: Default + Send> {
+pub struct Subscriptions<T: Default + Send + 'static> {
     graph: Arc<Graph>,
-    writer: Option<Group<Writer<T>>>,
+    writer: Pen<T>,
     /// Locked as long as the store is open; dropped after it.
     _home: Option<Home>,
 }
 
-impl<T: Default + Send> Subscriptions<T> {
+impl<T: Default + Send + 'static> Subscriptions<T> {
     /// Without a store: they are gone with the process.
     pub fn in_memory(names: Arc<Names<T>>) -> Self {
         let graph = Arc::new(Graph::new());
-        let writer = Group::new(Writer::new(names, Arc::clone(&graph), None));
-        Self { graph, writer: Some(writer), _home: None }
+        let writer = Mutex::new(Writer::new(names, Arc::clone(&graph), None));
+        Self { graph, writer: Pen::InMemory(writer), _home: None }
     }
 
     /// Opens those in a directory. See [`open_with`](Self::open_with).
@@ -129,8 +139,9 @@ impl<T: Default + Send> Subscriptions<T> {
             "subscriptions are read"
         );
         drop(log);
-        let writer = Group::new(Writer::new(names, Arc::clone(&graph), Some(disk)));
-        Ok(Self { graph, writer: Some(writer), _home: None })
+        let writer = Group::start(Writer::new(names, Arc::clone(&graph), Some(disk)));
+        let writer = writer.map_err(|error| Error::disk(file, "start the thread that writes", error))?;
+        Ok(Self { graph, writer: Pen::OnDisk(writer), _home: None })
     }
 
     /// Adds subscriptions, each a subscriber and whom it follows, and returns when they are on disk. Blocks.
@@ -154,9 +165,13 @@ impl<T: Default + Send> Subscriptions<T> {
             parse_id(name.as_bytes())?;
         }
         let mut sum = Outcome::default();
-        let Some(writer) = &self.writer else { return Ok(sum) };
         for pairs in pairs.chunks(JOB_PAIRS_MAX) {
-            let Outcome { changed, known } = writer.run(Job::new(adds, pairs))?;
+            let job = Job::new(adds, pairs);
+            let Outcome { changed, known } = match &self.writer {
+                Pen::InMemory(writer) => writer.lock().change(&[job])?.pop().unwrap_or_default(),
+                Pen::OnDisk(group) => group.run(job)?,
+                Pen::Closed => Outcome::default(),
+            };
             sum.changed += changed;
             sum.known += known;
         }
@@ -202,11 +217,14 @@ impl<T: Default + Send> Subscriptions<T> {
     }
 
     fn end(&mut self) -> Result<(), Error> {
-        self.writer.take().map_or(Ok(()), |writer| writer.into_worker().close())
+        match std::mem::replace(&mut self.writer, Pen::Closed) {
+            Pen::OnDisk(group) => group.end().map_or(Ok(()), Writer::close),
+            Pen::InMemory(_) | Pen::Closed => Ok(()),
+        }
     }
 }
 
-impl<T: Default + Send> Drop for Subscriptions<T> {
+impl<T: Default + Send + 'static> Drop for Subscriptions<T> {
     fn drop(&mut self) {
         if let Err(error) = self.end() {
             tracing::error!(%error, "the subscriptions could not be closed");

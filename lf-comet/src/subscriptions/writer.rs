@@ -7,6 +7,7 @@ use super::graph::Graph;
 use super::group::Work;
 use crate::names::{NameRef, Names};
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// What became of a list of subscriptions.
@@ -55,6 +56,12 @@ pub(super) struct Writer<T> {
     disk: Option<Disk>,
     /// Set before a write, and cleared when it has succeeded.
     failed: Option<Arc<Error>>,
+}
+
+impl<T> fmt::Debug for Writer<T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Writer").field("failed", &self.failed).finish_non_exhaustive()
+    }
 }
 
 /// A group of jobs before it is on disk: what differs from the graph.
@@ -125,7 +132,8 @@ impl<T: Default> Writer<T> {
         Self { names, graph, disk, failed: None }
     }
 
-    fn write(&mut self, jobs: &[Job]) -> Result<Vec<Outcome>, Error> {
+    /// Does jobs, all or none.
+    pub(super) fn change(&mut self, jobs: &[Job]) -> Result<Vec<Outcome>, Error> {
         let mut draft = Draft {
             names: &self.names,
             graph: &self.graph,
@@ -171,15 +179,15 @@ impl<T: Default> Writer<T> {
     }
 
     /// Closes the store, so that the next start need not wonder.
-    pub(super) fn close(&mut self) -> Result<(), Error> {
-        match (self.disk.take(), &self.failed) {
+    pub(super) fn close(self) -> Result<(), Error> {
+        match (self.disk, self.failed) {
             (Some(disk), None) => disk.close(self.graph.edges()),
             _ => Ok(()),
         }
     }
 }
 
-impl<T: Default + Send> Work for Writer<T> {
+impl<T: Default + Send + 'static> Work for Writer<T> {
     type Job = Job;
     type Answer = Result<Outcome, Error>;
 
@@ -189,7 +197,7 @@ impl<T: Default + Send> Work for Writer<T> {
             return answers(Error::Stopped(Arc::clone(cause)));
         }
         self.failed = Some(Arc::new(Error::Panicked));
-        let written = self.write(&jobs);
+        let written = self.change(&jobs);
         self.failed = written.as_ref().err().cloned().map(Arc::new);
         written.map_or_else(answers, |outcomes| outcomes.into_iter().map(Ok).collect())
     }

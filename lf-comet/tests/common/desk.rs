@@ -106,9 +106,23 @@ impl Flow {
 
     /// Ends the body; no answer may be left.
     #[track_caller]
-    pub(crate) fn end(mut self) {
+    pub(crate) fn end(self) {
+        self.end_with(&[]);
+    }
+
+    /// Ends the body; these answers are left.
+    #[track_caller]
+    pub(crate) fn end_with(mut self, left: &[Value]) {
         self.wire.say("0\r\n\r\n");
+        left.iter().for_each(|expected| assert_eq!(self.answer(), *expected));
         assert!(self.rest.is_empty() && self.wire.chunk().is_none(), "answers are left");
+    }
+
+    /// The answer has ended, and so does the connection.
+    #[track_caller]
+    pub(crate) fn comes_to_its_end(mut self) {
+        assert!(self.rest.is_empty() && self.wire.chunk().is_none(), "answers are left");
+        assert_eq!(self.wire.rest_or_reset(), b"");
     }
 }
 

@@ -59,20 +59,35 @@ pub(crate) struct Left {
     pub(crate) log: String,
 }
 
+/// The command that `Program::start` runs.
+fn command(arguments: &[&str]) -> Command {
+    let mut command = lf_comet();
+    for [name, value] in DEFAULTS {
+        if !arguments.contains(&name) {
+            command.args([name, value]);
+        }
+    }
+    command.args(arguments);
+    command
+}
+
+/// Starts lf-comet, which has to refuse; answers what it said.
+#[track_caller]
+pub(crate) fn refuses_to_start(arguments: &[&str]) -> String {
+    let mut process = Process::spawn(command(arguments));
+    let status = process.wait();
+    assert_eq!(status.code(), Some(1), "{arguments:?}: {}", process.errors());
+    assert_eq!(process.output(), b"", "{arguments:?}: it listened before it gave up");
+    process.errors()
+}
+
 impl Program {
     /// Starts lf-comet on ports of its own and without a store, unless the arguments say otherwise, and waits until it
     /// listens.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut command = lf_comet();
-        for [name, value] in DEFAULTS {
-            if !arguments.contains(&name) {
-                command.args([name, value]);
-            }
-        }
-        command.args(arguments);
         let given = |name: &str| arguments.iter().filter(|argument| **argument == name).count();
         let addresses = given("--listen").max(1) + given("--control").max(1) + given("--admin");
-        Self::spawn(command, addresses)
+        Self::spawn(command(arguments), addresses)
     }
 
     /// Starts a command that ends up as lf-comet, and waits until it has said that many addresses.
