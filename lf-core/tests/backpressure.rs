@@ -51,9 +51,14 @@ fn a_slow_reader_pauses_at_the_high_watermark_and_resumes_below_the_low_one() {
 fn a_raw_stream_to_a_slow_reader_loses_nothing() {
     in_every_mode(|mode| {
         let host = Host::start(mode.builder().output_limits(LIMITS).listen(any_port(), Raw, Echo));
-        let sent = pattern(12_000_000);
-        Client::connect_slow(&host.address()).exchange(&sent, &sent);
-        assert!(host.count(Count::ReadPauses) > 0);
+        let sent = &pattern(12_000_000);
+        let mut client = Client::connect_slow(&host.address());
+        let mut sender = client.duplicate();
+        std::thread::scope(|scope| {
+            scope.spawn(move || sender.send(sent));
+            host.until_count(Count::ReadPauses, 1);
+            client.expect(sent);
+        });
     });
 }
 

@@ -116,9 +116,9 @@ impl Control {
             }
             ("GET" | "HEAD", "connections", None) => self.list_connections(cx, request).map(|()| Job::None),
             ("DELETE", "connections", None) => self.kick(cx, request).map(|()| Job::None),
-            ("GET" | "HEAD", _, None) => self.page(cx, request, first).map(|()| Job::None),
             (_, "send" | "direct" | "batch", _) => Err(method_not_allowed("POST")),
             (_, "subscriptions", None) => Err(method_not_allowed("PUT, DELETE")),
+            ("GET" | "HEAD", _, None) => self.page(cx, request, first).map(|()| Job::None),
             (_, "subscribers" | "subscriptions", Some(_)) => Err(method_not_allowed("GET, HEAD")),
             (_, "connections", None) => Err(method_not_allowed("GET, HEAD, DELETE")),
             (_, "metrics" | "healthz" | "readyz" | "status" | "status.json" | "", None) => {

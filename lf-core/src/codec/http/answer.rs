@@ -83,7 +83,10 @@ impl<S> Context<'_, Http, S> {
     ///
     /// A field that cannot be written, such as one with a line break, makes the answer a 500.
     pub fn respond(&mut self, status: u16, fields: &[(&str, &str)], body: &[u8]) {
-        let Some((persistence, is_head, _)) = self.begin(fields) else { return };
+        let Some((mut persistence, is_head, _)) = self.begin(fields) else { return };
+        if self.lacks_body() {
+            persistence = Persistence::Close;
+        }
         let length = match status {
             status if is_bodiless(status) => Length::Untold,
             205 => Length::Bytes(0),
@@ -99,7 +102,8 @@ impl<S> Context<'_, Http, S> {
     }
 
     /// Begins an answer whose body comes in pieces, by [`chunk`](Self::chunk) and [`finish`](Self::finish). With
-    /// [`Framing::None`] it has no body, and is finished.
+    /// [`Framing::None`] it has no body, and is finished. The request's body may still come; if it has not come whole at the
+    /// [`finish`](Self::finish), the connection is closed after it.
     ///
     /// The fields are as with [`respond`](Self::respond).
     pub fn start(&mut self, status: u16, fields: &[(&str, &str)]) -> Framing {
@@ -114,7 +118,7 @@ impl<S> Context<'_, Http, S> {
             Framing::Chunked => (Answer::Chunked, Length::Chunked),
             Framing::UntilClose => (Answer::UntilClose, Length::Untold),
         };
-        if framing == Framing::UntilClose {
+        if framing == Framing::UntilClose || framing == Framing::None && self.lacks_body() {
             persistence = Persistence::Close;
         }
         if !self.write_head(status, fields, length, persistence, is_head) {
@@ -151,6 +155,10 @@ impl<S> Context<'_, Http, S> {
         self.end_answer(if goes_on { Persistence::Implied } else { Persistence::Close });
     }
 
+    fn lacks_body(&mut self) -> bool {
+        self.exchange().is_some_and(|exchange| exchange.lacks_body())
+    }
+
     /// What the answer has to go by: whether the connection goes on, whether the request is a HEAD, its version.
     fn begin(&mut self, fields: &[(&str, &str)]) -> Option<(Persistence, bool, u8)> {
         let (token, draining) = (self.token, self.conn.draining);
@@ -163,7 +171,7 @@ impl<S> Context<'_, Http, S> {
                 && list(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(b"close"))
         });
         let persistence = match exchange.minor {
-            _ if closes || draining || !exchange.keep_alive || exchange.lacks_body() => Persistence::Close,
+            _ if closes || draining || !exchange.keep_alive => Persistence::Close,
             0 => Persistence::Said,
             _ => Persistence::Implied,
         };
