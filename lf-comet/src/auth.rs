@@ -76,12 +76,18 @@ impl Auth {
     }
 
     /// Whether a request may listen to `ids`; until when, if its token ends.
-    pub(crate) fn check(&self, request: &Request<'_>, ids: &[&str]) -> Result<Option<SystemTime>, Refusal> {
+    /// `cookies`: whether its token may be in one.
+    pub(crate) fn check(
+        &self,
+        request: &Request<'_>,
+        ids: &[&str],
+        cookies: bool,
+    ) -> Result<Option<SystemTime>, Refusal> {
         let Some(key) = &self.0 else { return Ok(None) };
         let token = bearer(request)
             .map(Cow::Borrowed)
             .or_else(|| request.query_value("token"))
-            .or_else(|| request.cookie("lf_token").map(Cow::Borrowed))
+            .or_else(|| request.cookie("lf_token").filter(|_| cookies).map(Cow::Borrowed))
             .ok_or_else(|| {
                 refusal(401, "a token is needed: Authorization: Bearer, ?token= or the cookie lf_token\n")
             })?;

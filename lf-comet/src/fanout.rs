@@ -119,6 +119,16 @@ impl Audience {
         self.pieces.iter().any(|(of, piece)| *of == strand && piece.contains(&login))
     }
 
+    pub(crate) fn remove(&mut self, login: Login) {
+        let strand = strand_of(login);
+        for (_, piece) in self.pieces.iter_mut().filter(|(of, _)| *of == strand) {
+            let before = piece.len();
+            piece.retain(|other| *other != login);
+            self.len -= before - piece.len();
+        }
+        self.pieces.retain(|(_, piece)| !piece.is_empty());
+    }
+
     pub(crate) fn add(&mut self, login: Login) {
         let strand = strand_of(login);
         self.len += 1;
@@ -141,6 +151,8 @@ pub struct FanoutLimits {
     pub threads: usize,
     /// Deliveries (recipients times messages) that wait at most; who publishes more waits.
     pub backlog: usize,
+    /// Bytes of messages that wait at most, each counted once however many it goes to; who publishes more waits.
+    pub backlog_bytes: usize,
     /// How long a publication waits for others to be sent along with it.
     pub coalesce: Duration,
     /// Bytes that may wait for one subscriber. Messages are joined to pieces, of which it should hold several: they are
@@ -157,7 +169,7 @@ impl FanoutLimits {
 impl Default for FanoutLimits {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { threads, backlog: 1 << 20, coalesce: Duration::ZERO, queue_bytes: 256 << 10 }
+        Self { threads, backlog: 1 << 20, backlog_bytes: 64 << 20, coalesce: Duration::ZERO, queue_bytes: 256 << 10 }
     }
 }
 
@@ -168,6 +180,8 @@ pub(crate) struct Fanout {
     work: Condvar,
     /// Deliveries that wait.
     backlog: AtomicUsize,
+    /// Bytes of the messages that they are of.
+    backlog_bytes: AtomicUsize,
     /// Publishers that wait for the backlog to shrink.
     room_lock: Mutex<()>,
     room: Condvar,
@@ -187,6 +201,7 @@ impl Fanout {
             runnable: Mutex::default(),
             work: Condvar::new(),
             backlog: AtomicUsize::new(0),
+            backlog_bytes: AtomicUsize::new(0),
             room_lock: Mutex::new(()),
             room: Condvar::new(),
             limits,
@@ -228,7 +243,7 @@ impl Fanout {
 
     /// Whether a publisher has to wait before it pushes more.
     pub(crate) fn is_full(&self) -> bool {
-        self.backlog() >= self.limits.backlog
+        self.backlog() >= self.limits.backlog || self.backlog_bytes.load(Ordering::Relaxed) >= self.limits.backlog_bytes
     }
 
     /// Waits until there is room for more, at most until `deadline`. Blocks.
@@ -242,11 +257,22 @@ impl Fanout {
         true
     }
 
+    /// Waits until nothing is under way any more, at most until `deadline`. Blocks.
+    pub(crate) fn wait_until_idle(&self, deadline: Instant) {
+        while self.backlog() > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Puts a publication on its way. Who calls this one publication after the other has them delivered in that order.
     /// [`run`](Self::run) has to be called with the strands that are answered.
     pub(crate) fn push(&self, publication: &Arc<Publication>, audience: Audience) -> Pushed {
         let inline = audience.len <= INLINE_RECIPIENTS_MAX && self.limits.coalesce.is_zero();
         self.backlog.fetch_add(audience.len, Ordering::Relaxed);
+        if !audience.pieces.is_empty() {
+            publication.is_carried_by(audience.pieces.len());
+            self.backlog_bytes.fetch_add(publication.bytes(), Ordering::Relaxed);
+        }
         let mut strands = Vec::new();
         for (index, recipients) in audience.pieces {
             let mut strand = self.strands[index].lock();
@@ -340,8 +366,15 @@ impl Fanout {
                 jobs => self.carry_several(jobs, sender),
             }
         }
-        let before = self.backlog.fetch_sub(deliveries, Ordering::Relaxed);
-        if before >= self.limits.backlog && before - deliveries < self.limits.backlog {
+        let carried = jobs.iter().flat_map(|job| &job.publications).filter(|publication| publication.was_carried());
+        let bytes: usize = carried.map(|publication| publication.bytes()).sum();
+        drop(jobs);
+        let falls_below = |count: &AtomicUsize, less: usize, limit: usize| {
+            let before = count.fetch_sub(less, Ordering::Relaxed);
+            before >= limit && before - less < limit
+        };
+        let fewer = falls_below(&self.backlog, deliveries, self.limits.backlog);
+        if falls_below(&self.backlog_bytes, bytes, self.limits.backlog_bytes) || fewer {
             let _lock = self.room_lock.lock();
             self.room.notify_all();
         }
@@ -389,6 +422,11 @@ impl Fanout {
 
     fn hand_over(&self, login: Login, pieces: &[Piece], sender: &mut Sender) {
         for piece in pieces {
+            // As they are carried, there is nothing to send of empty messages.
+            if piece.bytes.is_empty() {
+                self.stats.handed_over.add(piece.messages);
+                continue;
+            }
             match sender.send(login.token, Message::clone(&piece.bytes)) {
                 Ok(_) => self.stats.handed_over.add(piece.messages),
                 Err(SendError::Gone) => {

@@ -1,7 +1,8 @@
 //! The last messages of each id, so that who comes back can be given what it missed, or be told that it cannot.
 
 use crate::position::Position;
-use crate::publication::Publication;
+use crate::publication::{Encoding, Publication};
+use lf_core::Message;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ pub struct HistoryLimits {
     pub messages: usize,
     /// Age of a message; none: no limit.
     pub age: Option<Duration>,
-    /// Bytes of all messages, each with 128 bytes for its place.
+    /// Bytes of all messages, each with 256 bytes for its place.
     pub bytes: usize,
     /// Ids of which something is remembered.
     pub ids: usize,
@@ -26,7 +27,7 @@ impl Default for HistoryLimits {
 }
 
 /// What a message takes beside its body.
-const ENTRY_BYTES: usize = 128;
+const ENTRY_BYTES: usize = 256;
 
 /// To whom a message was sent: all who follow an id, or the id alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,20 +36,54 @@ pub(crate) struct Key {
     pub(crate) direct: bool,
 }
 
+/// A message that is remembered, without its encodings, which may take many times as much.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) position: Position,
+    body: Arc<[u8]>,
+    expires: Option<Instant>,
+    at: Instant,
+}
+
+impl Record {
+    fn new(publication: &Publication, at: Instant) -> Self {
+        let Publication { position, ref body, expires, .. } = *publication;
+        Self { position, body: Arc::clone(body), expires, at }
+    }
+
+    fn bytes(&self) -> usize {
+        self.body.len() + ENTRY_BYTES
+    }
+
+    /// The bytes that a connection wants for it.
+    pub(crate) fn encoded(&self, encoding: Encoding) -> Message {
+        Message::clone(Publication::new(self.position, Arc::clone(&self.body), None).encoded(encoding))
+    }
+}
+
 #[derive(Debug, Default)]
 struct Ring {
-    entries: VecDeque<(Arc<Publication>, Instant)>,
+    entries: VecDeque<Record>,
     /// The last message that is gone.
     lost_through: u64,
     last: u64,
 }
 
+/// The messages after one position, up to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) after: u64,
+    pub(crate) through: u64,
+}
+
 /// What somebody who comes back is given.
 #[derive(Debug, Default)]
 pub(crate) struct Missed {
-    /// In the order in which they were sent.
-    pub(crate) messages: Vec<Arc<Publication>>,
-    /// Some more there were, which are gone.
+    /// The first ones, in the order in which they were sent.
+    pub(crate) messages: Vec<Record>,
+    /// There are more.
+    pub(crate) more: bool,
+    /// Some there were which are gone.
     pub(crate) lost: bool,
 }
 
@@ -61,10 +96,6 @@ pub(crate) struct History {
     bytes: usize,
     /// Of ids that are not remembered, everything up to here may be gone.
     floor: u64,
-}
-
-fn cost(publication: &Publication) -> usize {
-    publication.body.len() + ENTRY_BYTES
 }
 
 impl History {
@@ -85,10 +116,12 @@ impl History {
         if self.limits.messages == 0 {
             ring.lost_through = offset;
         } else {
-            ring.entries.push_back((Arc::clone(publication), now));
-            self.bytes += cost(publication);
+            let record = Record::new(publication, now);
+            self.bytes += record.bytes();
+            ring.entries.push_back(record);
             let too_old = |at: Instant| self.limits.age.is_some_and(|age| now.duration_since(at) > age);
-            while ring.entries.len() > self.limits.messages || ring.entries.front().is_some_and(|(_, at)| too_old(*at))
+            while ring.entries.len() > self.limits.messages
+                || ring.entries.front().is_some_and(|first| too_old(first.at))
             {
                 self.bytes -= ring.forget_first();
             }
@@ -101,7 +134,7 @@ impl History {
         while self.bytes > self.limits.bytes || self.rings.len() > self.limits.ids {
             let Some((offset, key)) = self.order.pop_front() else { return };
             let Some(ring) = self.rings.get_mut(&key) else { continue };
-            if ring.entries.front().is_some_and(|(first, _)| first.position.offset == offset) {
+            if ring.entries.front().is_some_and(|first| first.position.offset == offset) {
                 self.bytes -= ring.forget_first();
             }
             if ring.entries.is_empty() && ring.last == offset {
@@ -115,39 +148,61 @@ impl History {
             let rings = &self.rings;
             self.order.retain(|(offset, key)| {
                 rings.get(key).is_some_and(|ring| {
-                    let first = ring.entries.front().map_or(ring.last, |(first, _)| first.position.offset);
+                    let first = ring.entries.front().map_or(ring.last, |first| first.position.offset);
                     *offset >= first
                 })
             });
         }
     }
 
-    /// What was sent to `keys` after `after`, which is a position of this run.
-    pub(crate) fn since(&self, keys: impl Iterator<Item = Key>, after: Position) -> Missed {
+    /// What was sent to `keys` within a span of this run: the first messages, of up to `bytes_max` together or one. Messages
+    /// that are gone since count as lost.
+    pub(crate) fn since(&self, keys: &[Key], span: Span, bytes_max: usize) -> Missed {
         let now = Instant::now();
         let mut missed = Missed::default();
+        // Up to here, no id has more than was found.
+        let mut whole_through = span.through;
         for key in keys {
-            let Some(ring) = self.rings.get(&key) else {
-                missed.lost |= self.floor > after.offset;
+            let Some(ring) = self.rings.get(key) else {
+                missed.lost |= self.floor > span.after;
                 continue;
             };
-            missed.lost |= ring.lost_through > after.offset;
-            for (publication, at) in ring.entries.iter().rev() {
-                if publication.position.offset <= after.offset {
+            missed.lost |= ring.lost_through > span.after;
+            let first = ring.entries.partition_point(|record| record.position.offset <= span.after);
+            let mut bytes = 0;
+            for record in ring.entries.range(first..) {
+                if record.position.offset > whole_through {
                     break;
                 }
-                if publication.expires.is_some_and(|expires| expires <= now) {
+                if bytes > 0 && bytes >= bytes_max {
+                    whole_through = record.position.offset - 1;
+                    missed.more = true;
+                    break;
+                }
+                if record.expires.is_some_and(|expires| expires <= now) {
                     continue;
                 }
-                if self.limits.age.is_some_and(|age| now.duration_since(*at) > age) {
+                if self.limits.age.is_some_and(|age| now.duration_since(record.at) > age) {
                     missed.lost = true;
-                    break;
+                    continue;
                 }
-                missed.messages.push(Arc::clone(publication));
+                bytes += record.bytes();
+                missed.messages.push(record.clone());
             }
         }
-        missed.messages.sort_unstable_by_key(|publication| publication.position.offset);
-        missed.messages.dedup_by_key(|publication| publication.position.offset);
+        let messages = &mut missed.messages;
+        messages.sort_unstable_by_key(|record| record.position.offset);
+        messages.dedup_by_key(|record| record.position.offset);
+        messages.truncate(messages.partition_point(|record| record.position.offset <= whole_through));
+        let mut bytes = 0;
+        let fits = |record: &&Record| {
+            let first = bytes == 0;
+            bytes += record.bytes();
+            first || bytes <= bytes_max
+        };
+        let fitting = messages.iter().take_while(fits).count();
+        missed.more |= fitting < messages.len();
+        messages.truncate(fitting);
         missed
     }
 }
@@ -155,9 +210,9 @@ impl History {
 impl Ring {
     /// Answers the bytes that are free again.
     fn forget_first(&mut self) -> usize {
-        let Some((first, _)) = self.entries.pop_front() else { return 0 };
+        let Some(first) = self.entries.pop_front() else { return 0 };
         self.lost_through = first.position.offset;
-        cost(&first)
+        first.bytes()
     }
 }
 
@@ -177,8 +232,14 @@ mod tests {
         history.record(key(id), &Arc::new(Publication::new(at(offset), Arc::from(b"body".as_slice()), None)));
     }
 
+    /// All that came after an offset.
+    fn since(history: &History, ids: &[&str], after: u64) -> Missed {
+        let keys: Vec<_> = ids.iter().map(|id| key(id)).collect();
+        history.since(&keys, Span { after, through: u64::MAX }, usize::MAX)
+    }
+
     fn offsets(missed: &Missed) -> Vec<u64> {
-        missed.messages.iter().map(|publication| publication.position.offset).collect()
+        missed.messages.iter().map(|record| record.position.offset).collect()
     }
 
     fn history(limits: HistoryLimits) -> History {
@@ -191,7 +252,7 @@ mod tests {
         for (offset, id) in [(1, "a"), (2, "b"), (3, "c"), (4, "b"), (5, "a")] {
             send(&mut history, id, offset);
         }
-        let missed = history.since([key("a"), key("b")].into_iter(), at(1));
+        let missed = since(&history, &["a", "b"], 1);
         assert_eq!((offsets(&missed), missed.lost), (vec![2, 4, 5], false));
     }
 
@@ -199,9 +260,9 @@ mod tests {
     fn what_is_gone_is_said() {
         let mut history = history(HistoryLimits { messages: 2, ..HistoryLimits::default() });
         (1..=4).for_each(|offset| send(&mut history, "a", offset));
-        let whole = history.since([key("a")].into_iter(), at(2));
+        let whole = since(&history, &["a"], 2);
         assert_eq!((offsets(&whole), whole.lost), (vec![3, 4], false));
-        let part = history.since([key("a")].into_iter(), at(1));
+        let part = since(&history, &["a"], 1);
         assert_eq!((offsets(&part), part.lost), (vec![3, 4], true));
     }
 
@@ -210,9 +271,9 @@ mod tests {
         let mut history = history(HistoryLimits::default());
         send(&mut history, "a", 1);
         send(&mut history, "b", 2);
-        assert!(!history.since([key("a")].into_iter(), at(1)).lost);
-        assert!(history.since([key("b")].into_iter(), at(1)).lost);
-        assert!(!history.since([key("c")].into_iter(), at(0)).lost);
+        assert!(!since(&history, &["a"], 1).lost);
+        assert!(since(&history, &["b"], 1).lost);
+        assert!(!since(&history, &["c"], 0).lost);
     }
 
     #[test]
@@ -221,9 +282,9 @@ mod tests {
         let mut history = history(limits);
         (1..=100).for_each(|offset| send(&mut history, if offset % 2 == 0 { "a" } else { "b" }, offset));
         assert!(history.bytes() <= limits.bytes);
-        let missed = history.since([key("a"), key("b")].into_iter(), at(90));
+        let missed = since(&history, &["a", "b"], 90);
         assert_eq!((missed.messages.len(), missed.lost), (10, false));
-        assert!(history.since([key("a")].into_iter(), at(80)).lost);
+        assert!(since(&history, &["a"], 80).lost);
     }
 
     #[test]
@@ -231,8 +292,8 @@ mod tests {
         let mut history = history(HistoryLimits { ids: 10, ..HistoryLimits::default() });
         (1..=10_000u64).for_each(|offset| send(&mut history, &(offset % 100).to_string(), offset));
         assert!(history.rings.len() <= 10 && history.order.len() < 2000);
-        assert!(history.since([key("50")].into_iter(), at(9_900)).lost);
-        assert!(!history.since([key("50")].into_iter(), at(9_999)).lost);
+        assert!(since(&history, &["50"], 9_900).lost);
+        assert!(!since(&history, &["50"], 9_999).lost);
     }
 
     #[test]
@@ -241,7 +302,7 @@ mod tests {
         send(&mut history, "quiet", 1);
         (2..=100_000).for_each(|offset| send(&mut history, "busy", offset));
         assert!(history.order.len() < 4000, "{}", history.order.len());
-        assert_eq!(offsets(&history.since([key("quiet")].into_iter(), at(0))), [1]);
+        assert_eq!(offsets(&since(&history, &["quiet"], 0)), [1]);
     }
 
     #[test]
@@ -249,7 +310,28 @@ mod tests {
         let mut history = history(HistoryLimits { messages: 10, ..HistoryLimits::default() });
         let short = Publication::new(at(1), Arc::from(b"".as_slice()), Some(Duration::ZERO));
         history.record(key("a"), &Arc::new(short));
-        let missed = history.since([key("a")].into_iter(), at(0));
+        let missed = since(&history, &["a"], 0);
         assert_eq!((missed.messages.len(), missed.lost), (0, false));
+    }
+
+    #[test]
+    fn what_was_missed_comes_in_pieces_without_a_gap() {
+        let mut history = history(HistoryLimits { messages: 1000, ..HistoryLimits::default() });
+        // One id has many, the other a few between them.
+        (1..=100).for_each(|offset| send(&mut history, if offset % 10 == 0 { "b" } else { "a" }, offset));
+        let keys = [key("a"), key("b"), key("c")];
+        for bytes_max in [0, 700, 3000, 1 << 20] {
+            let (mut got, mut span) = (Vec::new(), Span { after: 5, through: 98 });
+            loop {
+                let missed = history.since(&keys, span, bytes_max);
+                assert!(!missed.lost && missed.messages.len() <= (bytes_max / ENTRY_BYTES).max(1));
+                got.extend(offsets(&missed));
+                if !missed.more {
+                    break;
+                }
+                span.after = *got.last().unwrap();
+            }
+            assert_eq!(got, (6..=98).collect::<Vec<_>>(), "{bytes_max}");
+        }
     }
 }

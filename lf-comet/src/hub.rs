@@ -1,27 +1,32 @@
 //! Where publishers and subscribers meet: login, logout, send.
 
 use crate::fanout::{Audience, Fanout, FanoutLimits};
-use crate::history::{History, HistoryLimits, Key, Missed};
+use crate::history::{History, HistoryLimits, Key, Missed, Span};
 use crate::logins::{Login, Logins};
 use crate::names::Names;
 use crate::position::Position;
 use crate::publication::{Encoding, Publication};
 use crate::stats::Stats;
+use crate::stream::{Event, Shared, Stream};
 use crate::subscriptions::Subscriptions;
 use lf_core::{Remote, Sender, Token};
-use parking_lot::Mutex;
-use std::collections::VecDeque;
+use parking_lot::MutexGuard;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Subscribers looked up at a time.
 const LOOKUP: usize = 4096;
-/// Logins that are remembered for publications that looked their recipients up before.
-const RECENT_MAX: usize = 1024;
-/// Subscriptions whose history is looked through for one who comes back; with more, something counts as lost.
-const RESUMED_SOURCES_MAX: usize = 1 << 16;
+/// How often recipients are looked up while others log in too fast; then these have to wait for it.
+const LOOKUPS_MAX: u32 = 4;
+/// Ids whose history is looked through for one who comes back; with more, something counts as lost.
+const RESUMED_KEYS_MAX: usize = 4096;
+/// Publishers that wait for room; more are refused at once.
+const WAITING_MAX: usize = 32;
+/// What is looked up of history at a time.
+const HISTORY_PIECE_BYTES: usize = 64 << 10;
 
 /// To whom a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,16 +52,32 @@ pub(crate) struct Welcome {
     pub(crate) missed: Missed,
     /// All that is sent after this position will arrive.
     pub(crate) position: Position,
+    /// For what is still to be looked up, if more was missed.
+    pub(crate) rest: Option<Rest>,
 }
 
-/// The order of all messages. One short critical section gives a message its place, records it and queues it, so that every
-/// recipient sees increasing positions, and who logs in knows exactly from which position on messages will arrive.
+impl Welcome {
+    /// What comes first is after this position.
+    pub(crate) fn begins_after(&self) -> Position {
+        let first = self.missed.messages.first();
+        first.map_or(self.position, |first| Position { offset: first.position.offset - 1, ..first.position })
+    }
+}
+
+/// What somebody who came back has not been given yet.
 #[derive(Debug)]
-struct Stream {
-    offset: u64,
-    history: History,
-    /// The last logins, for publications that had looked up their recipients before.
-    recent: VecDeque<(u32, Login)>,
+pub(crate) struct Rest {
+    keys: Box<[Key]>,
+    span: Span,
+}
+
+/// Whose history counts for somebody who comes back.
+struct Keys {
+    keys: Vec<Key>,
+    /// Ids that they follow.
+    sources: u64,
+    /// There would be more.
+    cut: bool,
 }
 
 /// Where publishers and subscribers meet.
@@ -64,14 +85,14 @@ struct Stream {
 pub struct Hub {
     names: Arc<Names<Logins>>,
     subscriptions: Subscriptions<Logins>,
-    stream: Mutex<Stream>,
-    /// Logins so far; changed under the lock of the stream.
-    logins: AtomicU64,
+    stream: Shared,
     fanout: Arc<Fanout>,
     stats: Arc<Stats>,
     epoch: u32,
     /// Connections with several ids, which may be found several times among the recipients of one message.
     with_several_ids: AtomicUsize,
+    /// Publishers that wait for room.
+    waiting: AtomicUsize,
 }
 
 /// What a hub is made of.
@@ -94,20 +115,18 @@ impl Hub {
         stats: Arc<Stats>,
     ) -> Self {
         let fanout = Fanout::new(options.fanout, Arc::clone(&stats), options.disconnects);
-        let stream = Stream { offset: 0, history: History::new(options.history), recent: VecDeque::new() };
-        // Seconds since 1970, in the bits that differ between any two starts within a century.
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        #[allow(clippy::cast_possible_truncation, reason = "the lower half is what differs")]
-        let epoch = (seconds as u32) ^ std::process::id().rotate_left(20);
+        // By chance, not by the clock, which may be set back.
+        #[allow(clippy::cast_possible_truncation, reason = "half of it is enough")]
+        let epoch = (RandomState::new().hash_one(std::process::id()) as u32).max(1);
         Self {
             names,
             subscriptions,
-            stream: Mutex::new(stream),
-            logins: AtomicU64::new(0),
+            stream: Shared::new(History::new(options.history)),
             fanout: Arc::new(fanout),
             stats,
             epoch,
             with_several_ids: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -166,14 +185,24 @@ impl Hub {
     /// Waits until less is under way; `false` if it did not get less in `patience`. Blocks.
     pub fn wait_for_room(&self, patience: Duration) -> bool {
         self.stats.publisher_waits.add(1);
-        let room = self.fanout.wait_for_room(Instant::now() + patience);
+        let others = self.waiting.fetch_add(1, Ordering::Relaxed);
+        // Threads that wait here are missing where publishers and operators are answered.
+        let room = others < WAITING_MAX && self.fanout.wait_for_room(Instant::now() + patience);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
         if !room {
             self.stats.overloaded.add(1);
         }
         room
     }
 
-    /// Publishes a message; answers how many connections it goes to. Never waits for one of them. `sender` is kept by who
+    /// Takes no more messages, and waits until those that were taken have been handed over, `patience` at most. Blocks.
+    pub fn close(&self, patience: Duration) {
+        self.stream.lock().closed = true;
+        self.fanout.wait_until_idle(Instant::now() + patience);
+    }
+
+    /// Publishes a message; answers how many connections it goes to; `None` if the hub is closed. Never waits for one of
+    /// them. `sender` is kept by who
     /// publishes several messages in a row.
     pub fn publish(
         &self,
@@ -181,15 +210,14 @@ impl Hub {
         body: Arc<[u8]>,
         ttl: Option<Duration>,
         sender: &mut Option<Sender>,
-    ) -> usize {
-        let logins_before = self.logins.load(Ordering::Acquire);
-        let number = self.names.number(to.id);
-        let mut audience = self.audience(number, to.direct);
+    ) -> Option<usize> {
+        // The numbers of ids that come and go are not given to others meanwhile.
+        let _pin = self.names.pin();
+        let _lookup = self.stream.look_up();
         let key = Key { id: to.id.into(), direct: to.direct };
-        let mut stream = self.stream.lock();
-        let came_meanwhile = self.logins.load(Ordering::Relaxed) - logins_before;
-        if came_meanwhile > 0 {
-            self.add_newcomers(&stream, came_meanwhile, to, &mut audience);
+        let (mut stream, audience) = self.recipients(to);
+        if stream.closed {
+            return None;
         }
         stream.offset += 1;
         let position = Position { epoch: self.epoch, offset: stream.offset };
@@ -200,7 +228,43 @@ impl Hub {
         drop(stream);
         self.fanout.run(pushed, sender);
         self.stats.published.add(1);
-        count
+        Some(count)
+    }
+
+    /// Who gets a message that has its place in the stream now.
+    fn recipients(&self, to: Destination<'_>) -> (MutexGuard<'_, Stream>, Audience) {
+        for _ in 0..LOOKUPS_MAX {
+            let before = self.stream.events();
+            let mut audience = self.audience(self.names.number(to.id), to.direct);
+            let stream = self.stream.lock();
+            let all_known = match self.stream.since(&stream, before) {
+                Some(events) => {
+                    events.for_each(|event| self.follow(*event, to, &mut audience));
+                    true
+                }
+                None => false,
+            };
+            if all_known {
+                return (stream, audience);
+            }
+        }
+        let stream = self.stream.lock();
+        let audience = self.audience(self.names.number(to.id), to.direct);
+        (stream, audience)
+    }
+
+    /// Somebody came or went after the recipients were looked up.
+    fn follow(&self, event: Event, to: Destination<'_>, audience: &mut Audience) {
+        match event {
+            Event::Logout(login) => audience.remove(login),
+            Event::Login(id, login) => {
+                let Some(number) = self.names.number(to.id) else { return };
+                let follows = id == number || (!to.direct && self.subscriptions.is_subscribed(id, number));
+                if follows && !audience.contains(login) {
+                    audience.add(login);
+                }
+            }
+        }
     }
 
     fn audience(&self, number: Option<u32>, direct: bool) -> Audience {
@@ -222,22 +286,6 @@ impl Hub {
         Audience::deal(recipients, self.with_several_ids.load(Ordering::Relaxed) > 0)
     }
 
-    /// Adds those who logged in after the recipients were looked up.
-    fn add_newcomers(&self, stream: &Stream, count: u64, to: Destination<'_>, audience: &mut Audience) {
-        let Some(number) = self.names.number(to.id) else { return };
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        if count > stream.recent.len() {
-            *audience = self.audience(Some(number), to.direct);
-            return;
-        }
-        for (id, login) in stream.recent.iter().rev().take(count) {
-            let follows = *id == number || (!to.direct && self.subscriptions.is_subscribed(*id, number));
-            if follows && !audience.contains(*login) {
-                audience.add(*login);
-            }
-        }
-    }
-
     /// Logs a connection in as `ids` (at least one), and collects what it missed since `resume`.
     pub(crate) fn login(&self, ids: &[&str], token: Token, encoding: Encoding, resume: Option<Position>) -> Welcome {
         let login = Login { token, encoding };
@@ -246,7 +294,7 @@ impl Hub {
         if ids.len() > 1 {
             self.with_several_ids.fetch_add(1, Ordering::Relaxed);
         }
-        let mut stream = self.stream.lock();
+        let (mut stream, keys) = self.lock_with_keys(ids, resume.is_some());
         for id in ids {
             let number = self.names.with_interned(id, |number, logins| {
                 logins.insert(login);
@@ -254,14 +302,14 @@ impl Hub {
             });
             if !numbers.contains(&number) {
                 numbers.push(number);
-                stream.recent.push_back((number, login));
+                self.stream.note(&mut stream, Event::Login(number, login));
             }
         }
-        let excess = stream.recent.len().saturating_sub(RECENT_MAX);
-        stream.recent.drain(..excess);
-        self.logins.fetch_add(numbers.len() as u64, Ordering::Release);
         let position = Position { epoch: self.epoch, offset: stream.offset };
-        let missed = resume.map_or_else(Missed::default, |from| self.missed(&stream, &numbers, from));
+        let (missed, rest) = match resume.zip(keys) {
+            Some((from, keys)) => self.missed(&stream, keys, from),
+            None => (Missed::default(), None),
+        };
         drop(stream);
         self.stats.logins.add(numbers.len() as u64);
         if resume.is_some() {
@@ -271,34 +319,80 @@ impl Hub {
         if ids.len() > 1 && numbers.len() == 1 {
             self.with_several_ids.fetch_sub(1, Ordering::Relaxed);
         }
-        Welcome { ids: numbers, missed, position }
+        Welcome { ids: numbers, missed, position, rest }
     }
 
-    fn missed(&self, stream: &Stream, numbers: &[u32], from: Position) -> Missed {
+    /// Looks up whose history counts, if somebody `resumes`, before the stream is locked: others wait for the lock.
+    fn lock_with_keys(&self, ids: &[&str], resumes: bool) -> (MutexGuard<'_, Stream>, Option<Keys>) {
+        if !resumes {
+            return (self.stream.lock(), None);
+        }
+        let _pin = self.names.pin();
+        let mut attempt = 1;
+        loop {
+            let keys = self.keys(ids);
+            let stream = self.stream.lock();
+            // Who begins to follow somebody right now must not miss that one's next message.
+            if keys.sources == self.sources(ids) || attempt == LOOKUPS_MAX {
+                return (stream, Some(keys));
+            }
+            attempt += 1;
+        }
+    }
+
+    fn sources(&self, ids: &[&str]) -> u64 {
+        let numbers = ids.iter().filter_map(|id| self.names.number(id));
+        numbers.map(|number| self.subscriptions.source_count(number)).sum()
+    }
+
+    fn keys(&self, ids: &[&str]) -> Keys {
+        let sources = self.sources(ids);
+        let mut keys = Vec::new();
+        let mut cut = false;
+        for id in ids {
+            let id: Arc<str> = (*id).into();
+            keys.extend([true, false].map(|direct| Key { id: Arc::clone(&id), direct }));
+            let Some(number) = self.names.number(&id) else { continue };
+            let room = RESUMED_KEYS_MAX.saturating_sub(keys.len());
+            let mut found = Vec::new();
+            self.subscriptions.sources(number, None, room + 1, &mut found);
+            cut |= found.len() > room;
+            found.truncate(room);
+            let names = found.iter().filter_map(|source| self.names.name(*source));
+            keys.extend(names.map(|id| Key { id: id.into(), direct: false }));
+        }
+        Keys { keys, sources, cut }
+    }
+
+    fn missed(&self, stream: &Stream, keys: Keys, from: Position) -> (Missed, Option<Rest>) {
         // A position of another run says nothing about this one.
         let known = from.epoch == self.epoch && from.offset <= stream.offset;
-        let from = if known { from } else { Position { epoch: self.epoch, offset: 0 } };
-        let mut keys = Vec::new();
-        let mut too_many = false;
-        for number in numbers {
-            let mut sources = Vec::new();
-            self.subscriptions.sources(*number, None, RESUMED_SOURCES_MAX, &mut sources);
-            too_many |= sources.len() == RESUMED_SOURCES_MAX;
-            if let Some(id) = self.names.name(*number) {
-                keys.push(Key { id: id.as_str().into(), direct: true });
-            }
-            sources.push(*number);
-            let ids = sources.iter().filter_map(|source| self.names.name(*source));
-            keys.extend(ids.map(|id| Key { id: id.as_str().into(), direct: false }));
+        let span = Span { after: if known { from.offset } else { 0 }, through: stream.offset };
+        let mut missed = stream.history.since(&keys.keys, span, HISTORY_PIECE_BYTES);
+        missed.lost |= !known || keys.cut;
+        let rest = missed.more.then(|| {
+            let after = missed.messages.last().map_or(span.after, |last| last.position.offset);
+            Rest { keys: keys.keys.into(), span: Span { after, ..span } }
+        });
+        (missed, rest)
+    }
+
+    /// More of what was missed; `rest` is what is left then. Afterwards it is `None` if nothing is.
+    pub(crate) fn go_on(&self, rest: &mut Option<Box<Rest>>) -> Missed {
+        let Some(next) = rest else { return Missed::default() };
+        let missed = self.stream.lock().history.since(&next.keys, next.span, HISTORY_PIECE_BYTES);
+        match missed.messages.last().filter(|_| missed.more) {
+            Some(last) => next.span.after = last.position.offset,
+            None => *rest = None,
         }
-        let mut missed = stream.history.since(keys.into_iter(), from);
-        missed.lost |= !known || too_many;
         missed
     }
 
     /// Forgets a connection under all its ids.
     pub(crate) fn logout(&self, ids: &[u32], token: Token, encoding: Encoding) {
         let login = Login { token, encoding };
+        // After a poll the connection may ask for other ids: whoever looks recipients up now must not take it for these.
+        let mut stream = (encoding == Encoding::Poll).then(|| self.stream.lock());
         for number in ids {
             let removed = self.names.with(*number, |logins| logins.remove(login));
             if removed == Some(true) {
@@ -306,6 +400,10 @@ impl Hub {
                 self.names.release_if(*number, Logins::is_empty);
             }
         }
+        if let Some(stream) = &mut stream {
+            self.stream.note(stream, Event::Logout(login));
+        }
+        drop(stream);
         if ids.len() > 1 {
             self.with_several_ids.fetch_sub(1, Ordering::Relaxed);
         }
@@ -341,5 +439,64 @@ impl Hub {
     /// How many subscribers are connected.
     pub(crate) fn connection_count(&self) -> u64 {
         self.stats.connected.iter().map(crate::stats::Gauge::get).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hub() -> Hub {
+        let names = Arc::new(Names::default());
+        let options =
+            HubOptions { history: HistoryLimits::default(), fanout: FanoutLimits::default(), disconnects: true };
+        Hub::new(Arc::clone(&names), Subscriptions::in_memory(names), &options, Arc::default())
+    }
+
+    fn to(id: &str) -> Destination<'_> {
+        Destination { id, direct: false }
+    }
+
+    /// Whether a message to `id` goes to a connection that does `meanwhile` while its recipients are looked up.
+    fn reaches(hub: &Hub, id: &str, login: Login, meanwhile: impl FnOnce()) -> bool {
+        let _lookup = hub.stream.look_up();
+        let before = hub.stream.events();
+        let mut audience = hub.audience(hub.names.number(id), false);
+        meanwhile();
+        let stream = hub.stream.lock();
+        hub.stream.since(&stream, before).unwrap().for_each(|event| hub.follow(*event, to(id), &mut audience));
+        assert_eq!(audience.len(), usize::from(audience.contains(login)));
+        audience.contains(login)
+    }
+
+    #[test]
+    fn a_connection_that_polls_for_somebody_else_meanwhile_is_not_mistaken() {
+        let hub = hub();
+        let login = Login { token: Token::from_bits(7), encoding: Encoding::Poll };
+        let log_in = |ids: &[&str]| hub.login(ids, login.token, login.encoding, None).ids;
+        let log_out = |ids: &[u32]| hub.logout(ids, login.token, login.encoding);
+        let first = log_in(&["a"]);
+        let mut second = Vec::new();
+        assert!(!reaches(&hub, "a", login, || {
+            log_out(&first);
+            second = log_in(&["b"]);
+        }));
+        assert!(reaches(&hub, "a", login, || {
+            log_out(&second);
+            second = log_in(&["c", "a"]);
+        }));
+        assert!(reaches(&hub, "a", login, || ()));
+        log_out(&second);
+        assert!(hub.names.is_empty());
+    }
+
+    #[test]
+    fn a_hub_that_is_closed_takes_no_message() {
+        let hub = hub();
+        let publish = || hub.publish(to("a"), Arc::from(&b"x"[..]), None, &mut None);
+        assert_eq!(publish(), Some(0));
+        hub.close(Duration::ZERO);
+        assert_eq!(publish(), None);
+        assert_eq!(hub.stats().published.get(), 1);
     }
 }

@@ -20,6 +20,7 @@ mod publication;
 mod refusal;
 mod sampler;
 mod stats;
+mod stream;
 pub mod subscriptions;
 
 pub use auth::Auth;

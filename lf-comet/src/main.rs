@@ -10,17 +10,27 @@ use lf_comet::subscriptions::Subscriptions;
 use lf_comet::{Auth, Control, ControlOptions, Hub, HubOptions, Origins, Public, Sampler, Slow, Stats};
 use lf_core::codec::http::{Http, Limits};
 use lf_core::codec::websocket;
-use lf_core::{Address, OutputLimits, Server, cli};
+use lf_core::{Address, ListenOptions, OutputLimits, Server, Signals, Timeouts, cli};
 use options::{Command, Options};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a subscriber may say in a WebSocket message; nobody listens.
 const SOCKET_MESSAGE_BYTES: usize = 4096;
 /// Beside what waits for a subscriber, a message and a page have to fit into its queue.
 const OUTPUT_BYTES_SPARE: usize = 1 << 20;
+/// How many times as long a message may be on its way: seven bytes for a line feed, as a field of an event.
+const ENCODED_MAX: usize = 7;
+/// The longest list that the control listener answers with.
+const CONTROL_OUTPUT_BYTES: usize = 64 << 20;
+/// Who connects to the control listener and says nothing takes a place there.
+const CONTROL_FIRST_BYTE: Duration = Duration::from_secs(10);
 /// Bodies of the control listener are read in pieces and have no end: each line has its limit.
 const BODY_BYTES_MAX: u64 = u64::MAX;
+/// The shortest and the longest that the kernel takes (`TCP_KEEPIDLE`).
+const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
+const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
 
 fn main() -> ExitCode {
     cli::run("lf-comet", run)
@@ -85,7 +95,8 @@ fn public_server(options: &Options, hub: &Arc<Hub>) -> anyhow::Result<Server> {
         tracing::warn!("anyone may listen to any id: --auth-key asks subscribers for tokens");
     }
     let public = options.subscribers.public();
-    let queue_bytes = public.queue_bytes + options.message_bytes + OUTPUT_BYTES_SPARE;
+    let encoded_bytes = options.message_bytes.saturating_mul(ENCODED_MAX);
+    let queue_bytes = public.queue_bytes.saturating_add(encoded_bytes).saturating_add(OUTPUT_BYTES_SPARE);
     let output = OutputLimits {
         // Reading goes on whatever waits: it is what is sent that is bounded, by message.
         high: queue_bytes,
@@ -98,8 +109,12 @@ fn public_server(options: &Options, hub: &Arc<Hub>) -> anyhow::Result<Server> {
         .websocket(websocket::Limits::new(SOCKET_MESSAGE_BYTES));
     let origins = Origins::new(&options.allow_origin)?;
     let handler = Public::new(Arc::clone(hub), public, auth, origins);
+    // Not every transport has heartbeats: where nothing comes for twice as long, the kernel asks whether the peer is there.
+    let keepalive =
+        (!public.heartbeat.is_zero()).then(|| public.heartbeat.saturating_mul(2).clamp(KEEPALIVE_MIN, KEEPALIVE_MAX));
+    let listen = ListenOptions { keepalive, ..options.server.listen_options() };
     for address in addresses(&options.listen)? {
-        builder = builder.listen_with(address, options.server.listen_options(), codec, handler.clone());
+        builder = builder.listen_with(address, listen, codec, handler.clone());
     }
     Ok(builder.build()?)
 }
@@ -118,12 +133,19 @@ fn serve(options: &Options) -> anyhow::Result<u8> {
     let sampler = Sampler::new(Arc::clone(&hub), server.remote());
     let control_options = ControlOptions { message_bytes: options.message_bytes, token };
     let control = Control::new(Arc::clone(&hub), server.remote(), Arc::clone(&sampler), control_options);
-    let mut builder = Server::builder().name("control").groups(1).max_connections(1024);
+    let mut builder = Server::builder()
+        .name("control")
+        .groups(1)
+        .max_connections(1024)
+        .timeouts(Timeouts { first_byte: Some(CONTROL_FIRST_BYTE), ..Timeouts::default() })
+        .output_limits(OutputLimits { max: CONTROL_OUTPUT_BYTES, ..OutputLimits::default() });
     for address in control_addresses {
         let codec = Http::new(Limits { body_bytes: BODY_BYTES_MAX, ..Limits::default() });
         builder = builder.listen(address, codec, control.clone());
     }
     let control = builder.build()?;
+    // Before anybody can know that there is something to be ended.
+    let signals = Signals::listen().context("cannot listen for signals")?;
     cli::announce(&server).context("cannot write to standard output")?;
     for address in control.addresses() {
         println!("control {address}");
@@ -131,7 +153,9 @@ fn serve(options: &Options) -> anyhow::Result<u8> {
     let threads = hub.start()?;
     sampler.start()?;
     let control = control.start()?;
-    let ended = server.run()?;
+    // Half of the time is for what was published, the other half for who gets it.
+    let last_orders = || hub.close(options.server.drain / 2);
+    let ended = server.run_until(&signals, last_orders)?;
     // It answered to the end: that the server drains is seen there.
     let _ = control.stop();
     hub.stop();

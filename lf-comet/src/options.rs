@@ -85,6 +85,9 @@ pub(crate) struct SendingArgs {
     /// Deliveries (recipients times messages) under way; publishers wait beyond
     #[arg(long, value_name = "N", default_value_t = 1 << 20)]
     fanout_backlog: usize,
+    /// Bytes of messages under way; publishers wait beyond
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
+    fanout_backlog_bytes: usize,
     /// How long a message waits for others, to be sent along with them; 0 = not at all
     #[arg(long, value_name = "MS", default_value_t = 0)]
     coalesce_ms: u64,
@@ -121,6 +124,7 @@ impl SendingArgs {
         FanoutLimits {
             threads: self.fanout_threads.unwrap_or(default.threads),
             backlog: self.fanout_backlog,
+            backlog_bytes: self.fanout_backlog_bytes,
             coalesce: Duration::from_millis(self.coalesce_ms),
             queue_bytes,
         }

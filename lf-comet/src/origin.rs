@@ -28,7 +28,17 @@ impl Origins {
     }
 
     fn is_listed(&self, origin: &str) -> bool {
-        self.any || self.listed.iter().any(|listed| listed.eq_ignore_ascii_case(origin))
+        self.any || self.is_named(origin)
+    }
+
+    fn is_named(&self, origin: &str) -> bool {
+        self.listed.iter().any(|listed| listed.eq_ignore_ascii_case(origin))
+    }
+
+    /// Whether a request comes from no page, one of this server, or one that is listed by its name: others do not speak for
+    /// the user whose cookies they send.
+    pub(crate) fn trusts(&self, request: &Request<'_>) -> bool {
+        request.header("origin").is_none_or(|origin| is_own(request, origin) || self.is_named(origin))
     }
 
     /// The fields that let a page of another origin read the answer.

@@ -13,6 +13,11 @@ pub struct Position {
     pub offset: u64,
 }
 
+impl Position {
+    /// Of no run: whatever came before is lost.
+    pub(crate) const UNKNOWN: Self = Self { epoch: 0, offset: u64::MAX };
+}
+
 /// A position that is not one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no position: give one as it was received, EPOCH-OFFSET (8 hexadecimal digits, a number)")]

@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use lf_core::Message;
 use lf_core::codec::{http, websocket};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -120,6 +121,8 @@ pub struct Publication {
     pub body: Arc<[u8]>,
     /// From then on nobody gets it any more from history.
     pub expires: Option<Instant>,
+    /// Parts of the fan-out that still have to carry it.
+    carriers: AtomicUsize,
     encoded: [OnceLock<Message>; Encoding::ALL.len()],
 }
 
@@ -136,7 +139,22 @@ struct Line<'a> {
 impl Publication {
     pub(crate) fn new(position: Position, body: Arc<[u8]>, ttl: Option<Duration>) -> Self {
         let expires = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
-        Self { position, body, expires, encoded: Default::default() }
+        Self { position, body, expires, carriers: AtomicUsize::new(0), encoded: Default::default() }
+    }
+
+    /// Memory that it takes, without its encodings.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.body.len()
+    }
+
+    /// Has as many parts of the fan-out carry it.
+    pub(crate) fn is_carried_by(&self, carriers: usize) {
+        self.carriers.store(carriers, Ordering::Relaxed);
+    }
+
+    /// One of them has; answers whether it was the last one.
+    pub(crate) fn was_carried(&self) -> bool {
+        self.carriers.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
     /// The message's bytes on a transport; made once, then shared.

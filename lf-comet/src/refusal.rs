@@ -29,12 +29,13 @@ impl Refusal {
         self
     }
 
-    pub(crate) fn answer<S>(&self, cx: &mut Context<'_, Http, S>, fields: &[(&str, &str)]) {
+    /// `challenge` says how one may be let in.
+    pub(crate) fn answer<S>(&self, cx: &mut Context<'_, Http, S>, fields: &[(&str, &str)], challenge: &str) {
         let mut fields = fields.to_vec();
         fields.push(("Content-Type", "text/plain; charset=utf-8"));
         fields.extend(self.allow.map(|allow| ("Allow", allow)));
         if self.status == 401 {
-            fields.push(("WWW-Authenticate", "Bearer, Basic realm=\"lf-comet\""));
+            fields.push(("WWW-Authenticate", challenge));
         }
         cx.respond(self.status, &fields, self.text.as_bytes());
     }

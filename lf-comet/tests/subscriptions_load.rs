@@ -154,7 +154,7 @@ fn a_load_that_is_killed_has_changed_nothing() {
         .stdin(endless.stdout.take().unwrap())
         .spawn()
         .unwrap();
-    let spool = store.join("load").join("0");
+    let spool = store.join("subscriptions.load").join("0");
     while fs::metadata(&spool).map_or(0, |file| file.len()) == 0 {
         assert!(child.try_wait().unwrap().is_none(), "the load ended");
         std::thread::yield_now();
@@ -164,7 +164,7 @@ fn a_load_that_is_killed_has_changed_nothing() {
     endless.kill().unwrap();
     endless.wait().unwrap();
     assert_eq!(edges(&open(&store).unwrap()), set(&[("1", "2")]));
-    assert!(!store.join("load").exists(), "what it left is cleared away");
+    assert!(!store.join("subscriptions.load").exists(), "what it left is cleared away");
 }
 
 #[test]

@@ -121,6 +121,12 @@ pub trait Handler<C: Codec>: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Bytes that the handler itself keeps for the peer; lists of connections show them with the queued ones.
+    fn kept_bytes(&self, state: &Self::State) -> usize {
+        let _ = state;
+        0
+    }
+
     /// The connection has ended: called once, after all others, if `open` was called.
     fn closed(&self, state: &mut Self::State, closed: &Closed) {
         let _ = (state, closed);
@@ -219,6 +225,12 @@ impl<C: Codec, S> Context<'_, C, S> {
     #[must_use]
     pub fn unsent_bytes(&self) -> usize {
         self.conn.queued_bytes()
+    }
+
+    /// Sends what was written so far, and not only at the end of the turn. [`unsent_bytes`](Self::unsent_bytes) tells what
+    /// the socket did not take of it.
+    pub fn flush(&mut self) {
+        self.work.flush(self.conn);
     }
 
     /// A handle that reaches connections of this server from any thread.

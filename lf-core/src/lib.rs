@@ -53,6 +53,7 @@ pub use outbox::Message;
 pub use peer::Peer;
 pub use remote::{Delivery, Remote, Sender, Sight};
 pub use server::{Builder, Ended, Running, Server};
+pub use signals::Signals;
 pub use stats::{CloseReason, Count, Refusal, Snapshot};
 #[cfg(feature = "faults")]
 pub use sys::fault;

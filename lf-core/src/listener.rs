@@ -82,6 +82,10 @@ pub struct ListenOptions {
     /// precedence over the probes of `keepalive`. From a millisecond to 24 days; clamped. `None` leaves it to the
     /// system, which by default tries for a quarter of an hour (`net.ipv4.tcp_retries2`). See `tcp(7)`, RFC 5482.
     pub user_timeout: Option<Duration>,
+    /// `SO_SNDBUF` of TCP connections in bytes, of which the kernel makes twice as many, up to `net.core.wmem_max`: what it
+    /// holds of output for a peer that does not read. `None` leaves it to `net.ipv4.tcp_wmem`, by which it grows to
+    /// megabytes.
+    pub send_buffer: Option<usize>,
 }
 
 impl Default for ListenOptions {
@@ -93,6 +97,7 @@ impl Default for ListenOptions {
             reuse_port: false,
             defer_accept: None,
             user_timeout: None,
+            send_buffer: None,
         }
     }
 }
@@ -176,10 +181,19 @@ fn open_tcp(at: SocketAddr, options: &ListenOptions, backlog: i32) -> io::Result
     Ok(socket)
 }
 
+/// Who is silent for `time` is asked, and after four questions without an answer is gone.
+fn keepalive_of(time: Duration) -> TcpKeepalive {
+    let probes = TcpKeepalive::new().with_time(time);
+    probes.with_interval((time / 4).max(Duration::from_secs(1))).with_retries(4)
+}
+
 fn set_inherited(socket: &Socket, options: &ListenOptions) -> io::Result<()> {
     socket.set_tcp_nodelay(options.nodelay)?;
     if let Some(time) = options.keepalive {
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(time))?;
+        socket.set_tcp_keepalive(&keepalive_of(time))?;
+    }
+    if let Some(bytes) = options.send_buffer {
+        socket.set_send_buffer_size(bytes)?;
     }
     if let Some(time) = options.defer_accept {
         crate::sys::socket::defer_accept(socket.as_fd(), time)?;
@@ -253,6 +267,23 @@ mod tests {
             let error = text.parse::<Address>().unwrap_err().to_string();
             assert!(error.contains(&format!("{text:?}")) && error.contains("HOST:PORT"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_connection_inherits_its_send_buffer_and_its_keepalive() {
+        let options = ListenOptions {
+            send_buffer: Some(32 << 10),
+            keepalive: Some(Duration::from_secs(40)),
+            ..ListenOptions::default()
+        };
+        let listener = Listener::open(&"127.0.0.1:0".parse().unwrap(), &options).unwrap();
+        let Address::Tcp(at) = listener.address else { panic!("{:?}", listener.address) };
+        let _peer = std::net::TcpStream::connect(at).unwrap();
+        let accepted = Socket::from(crate::sys::socket::accept(listener.socket.as_fd()).unwrap().0);
+        // The kernel doubles it, for what it keeps beside the bytes.
+        assert_eq!(accepted.send_buffer_size().unwrap(), 64 << 10);
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_interval().unwrap(), Duration::from_secs(10));
     }
 
     #[test]

@@ -17,6 +17,8 @@ struct Waiting {
 struct Inner {
     /// Of the life of the slot that may receive; messages for another one are not taken.
     generation: u32,
+    /// That life is over as soon as its owner notices: nothing may come behind what was refused.
+    sealed: bool,
     /// Nothing is allocated while nothing waits: an idle slot pays one pointer.
     waiting: Option<Box<Waiting>>,
 }
@@ -46,7 +48,7 @@ impl Outbox {
     /// Leaves a message for that life of the slot, if at most `bytes_max` wait then.
     pub(crate) fn push(&self, generation: u32, message: Message, bytes_max: u32) -> Result<(), Rejected> {
         let mut inner = self.inner.lock();
-        if inner.generation != generation {
+        if inner.generation != generation || inner.sealed {
             return Err(Rejected::Stale);
         }
         let before = inner.waiting.as_ref().map_or(0, |waiting| waiting.bytes);
@@ -72,10 +74,17 @@ impl Outbox {
         message
     }
 
+    /// Takes nothing more for that life of the slot.
+    pub(crate) fn seal(&self, generation: u32) {
+        let mut inner = self.inner.lock();
+        inner.sealed |= inner.generation == generation;
+    }
+
     /// Drops what waits and takes messages of the next life only. Answers the bytes dropped.
     pub(crate) fn turn_over(&self, next_generation: u32) -> u32 {
         let mut inner = self.inner.lock();
         inner.generation = next_generation;
+        inner.sealed = false;
         inner.waiting.take().map_or(0, |waiting| waiting.bytes)
     }
 }
@@ -95,6 +104,19 @@ mod tests {
         assert_eq!(outbox.pop().as_deref(), Some(&b"bc"[..]));
         assert!(outbox.pop().is_none());
         assert!(outbox.inner.lock().waiting.is_none());
+    }
+
+    #[test]
+    fn nothing_comes_behind_what_was_refused_before_a_close() {
+        let outbox = Outbox::new();
+        outbox.push(0, Arc::from(&b"first"[..]), 5).unwrap();
+        assert_eq!(outbox.push(0, Arc::from(&b"second"[..]), 5), Err(Rejected::Full));
+        outbox.seal(1);
+        outbox.seal(0);
+        assert_eq!(outbox.pop().as_deref(), Some(&b"first"[..]));
+        assert_eq!(outbox.push(0, Arc::from(&b"third"[..]), 5), Err(Rejected::Stale));
+        outbox.turn_over(1);
+        outbox.push(1, Arc::from(&b"next"[..]), 5).unwrap();
     }
 
     #[test]

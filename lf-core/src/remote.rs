@@ -91,7 +91,8 @@ impl Remote {
         match slot.claim.claim(token.generation(), Notes::NONE) {
             Claimed::Stale | Claimed::Noted => None,
             Claimed::Owned(owned) => {
-                let (peer, queued_bytes) = (owned.peer, owned.queued_bytes());
+                let kept = server.services[usize::from(owned.service)].kept_bytes(&owned);
+                let (peer, queued_bytes) = (owned.peer, owned.queued_bytes() + kept);
                 let age = Duration::from_secs(owned.age_s(server.now_ms()));
                 drive::put_back(&server, owned, token, Notes::NONE);
                 Some(Sight { peer, queued_bytes, age })

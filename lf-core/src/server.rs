@@ -211,9 +211,19 @@ impl Server {
     /// As [`start`](Self::start).
     pub fn run(self) -> Result<Ended, Error> {
         let signals = Signals::listen().map_err(Error::system("listen for signals"))?;
+        self.run_until(&signals, || ())
+    }
+
+    /// As [`run`](Self::run), for who tells others where the server is before it runs: they may send `signals` at once.
+    /// `last_orders` is called when the first one has come, before connections hear of the drain.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn run_until(self, signals: &Signals, last_orders: impl FnOnce()) -> Result<Ended, Error> {
         let running = self.start()?;
         let first = signals.wait();
         tracing::info!(signal = first, "draining; a second signal ends at once");
+        last_orders();
         Ok(running.drain_unless(|| signals.pending()))
     }
 }

@@ -42,6 +42,8 @@ pub(crate) trait Service: Send + Sync {
     fn serve(&self, stage: Stage<'_>, ready: Ready, buffer: Option<&mut [u8]>) -> Verdict;
     /// Tells the handler that its connection has ended.
     fn closed(&self, conn: &mut Conn, closed: &Closed);
+    /// Bytes that the handler keeps for the peer.
+    fn kept_bytes(&self, conn: &Conn) -> usize;
     /// Whether a new connection needs a turn at once.
     fn greets(&self) -> bool;
 }
@@ -107,6 +109,11 @@ impl<C: Codec, H: Handler<C>> Service for Endpoint<C, H> {
         if told.is_err() {
             tracing::error!(token = %closed.token, peer = %closed.peer, "the handler panicked while closing");
         }
+    }
+
+    fn kept_bytes(&self, conn: &Conn) -> usize {
+        let state = conn.state.as_ref().and_then(|state| state.downcast_ref::<States<C, H>>());
+        state.map_or(0, |(_, state)| self.handler.kept_bytes(state))
     }
 
     fn greets(&self) -> bool {

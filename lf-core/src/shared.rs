@@ -157,7 +157,12 @@ impl Shared {
     /// Closes a connection from any thread; `false` if it is gone.
     pub(crate) fn close(self: &Arc<Self>, token: Token) -> bool {
         let mut work = Work::outside(self);
-        let there = self.table.slot(token.slot()).and_then(|slot| slot.claim.generation());
+        let slot = self.table.slot(token.slot());
+        let there = slot.and_then(|slot| slot.claim.generation());
+        // Its owner may be long, and what is sent meanwhile could arrive behind a gap.
+        if let Some(slot) = slot {
+            slot.outbox.seal(token.generation());
+        }
         drive::claim_and_drive(self, token, drive::ready_of(Notes::CLOSE), &mut work, None);
         there == Some(token.generation())
     }

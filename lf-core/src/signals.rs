@@ -5,13 +5,18 @@ use signal_hook::iterator::Signals as Stream;
 use std::io;
 use std::sync::mpsc::{Receiver, channel};
 
-pub(crate) struct Signals {
+/// Listens to the signals that end a server: `SIGTERM` and `SIGINT`.
+#[derive(Debug)]
+pub struct Signals {
     received: Receiver<i32>,
 }
 
 impl Signals {
     /// From here on the signals no longer kill the process.
-    pub(crate) fn listen() -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// If there is no memory, descriptor or thread for it.
+    pub fn listen() -> io::Result<Self> {
         let mut stream = Stream::new([SIGTERM, SIGINT])?;
         let (sender, received) = channel();
         std::thread::Builder::new().name("lf-signals".into()).spawn(move || {

@@ -104,13 +104,7 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
             self.conn.phase = Phase::Open;
             self.call(H::opened)?;
         }
-        if ready.notes.has(Notes::DRAIN) {
-            let is_news = !std::mem::replace(&mut self.conn.draining, true);
-            // An answer that was begun since the last sweep has to hear of it too.
-            if (is_news || self.conn.held) && self.conn.phase == Phase::Open {
-                self.call(H::draining)?;
-            }
-        }
+        self.conn.draining |= ready.notes.has(Notes::DRAIN);
         if self.conn.queue.is_some() && ready.mask.has(Mask::WRITE.and(Mask::HANGUP)) {
             self.work.flush_queue(self.conn);
             self.still_whole()?;
@@ -123,6 +117,14 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
         }
         if let Some(message) = self.work.direct.take().filter(|_| self.conn.phase == Phase::Open) {
             self.call(|handler, cx| handler.message(cx, &message))?;
+        }
+        // What was sent before the drain comes first; if it does not fit into a turn, another sweep will come by.
+        if ready.notes.has(Notes::DRAIN) && !self.conn.mail && self.conn.phase == Phase::Open {
+            let is_news = !std::mem::replace(&mut self.conn.drain_told, true);
+            // An answer that was begun since the last sweep has to hear of it too.
+            if is_news || self.conn.held {
+                self.call(H::draining)?;
+            }
         }
         if ready.notes.has(Notes::TIMER) {
             self.meet_deadlines()?;
@@ -225,7 +227,7 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
             self.read(ready, buffer)?;
         }
         if mask.has(Mask::HANGUP) && !self.conn.wants_read() && self.conn.queue.is_some() && !self.work.wrote {
-            return Err(CloseReason::PeerReset);
+            return Err(self.why_hung_up());
         }
         if self.conn.held && self.conn.phase == Phase::Open {
             return self.look_after_held(mask);
@@ -236,10 +238,16 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
         Ok(())
     }
 
+    /// The kernel may have given the peer up.
+    fn why_hung_up(&self) -> CloseReason {
+        let error = self.conn.fd().and_then(|fd| socket2::SockRef::from(&fd).take_error().ok().flatten());
+        error.as_ref().map_or(CloseReason::PeerReset, reason_of)
+    }
+
     /// A connection whose frames are held back is not read, so its end shows in nothing but the event.
     fn look_after_held(&mut self, mask: Mask) -> Result<(), CloseReason> {
         if mask.has(Mask::HANGUP) {
-            return Err(CloseReason::PeerReset);
+            return Err(self.why_hung_up());
         }
         let finished = self.conn.peer_finished || self.conn.eof;
         if !finished || std::mem::replace(&mut self.conn.end_told, true) {
@@ -358,6 +366,10 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
                 self.still_whole()?;
             }
         }
+        if self.conn.frames_left && self.end.codec.ends(self.codec_state) {
+            self.conn.frames_left = false;
+            used = bytes.len();
+        }
         Ok(Progress { used: used.min(bytes.len()), examined, needed })
     }
 
@@ -441,7 +453,8 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
     }
 
     fn is_drained(&self) -> bool {
-        self.conn.is_between_frames()
+        self.conn.drain_told
+            && self.conn.is_between_frames()
             && !self.conn.held
             && self.conn.fd().is_none_or(|fd| socket::unread_bytes(fd) == 0)
     }

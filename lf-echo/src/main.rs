@@ -7,7 +7,7 @@ mod options;
 use anyhow::Context;
 use echo::{Echo, Effort, Payload};
 use lf_core::codec::{Len32, Line, Nshead, Raw};
-use lf_core::{Address, Builder, Server, cli};
+use lf_core::{Address, Builder, Server, Signals, cli};
 use options::{Frame, Options};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -33,8 +33,9 @@ fn run() -> anyhow::Result<u8> {
         Frame::Nshead => listen(builder, &options, &addresses, Nshead::new(bytes_max), echo),
     };
     let server = builder.build()?;
+    let signals = Signals::listen().context("cannot listen for signals")?;
     cli::announce(&server).context("cannot write to standard output")?;
-    Ok(server.run()?.exit_code())
+    Ok(server.run_until(&signals, || ())?.exit_code())
 }
 
 fn listen<C: Payload + Copy>(

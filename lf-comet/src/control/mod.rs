@@ -15,7 +15,7 @@ use crate::sampler::Sampler;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use lf_core::codec::http::{Http, Incoming, Request};
-use lf_core::{Context, Handler, Outcome, Peer, Remote};
+use lf_core::{Context, Handler, Outcome, Peer, Remote, Timeout};
 use send::Batch;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -24,6 +24,8 @@ use subscriptions::Edit;
 
 /// How long a publisher waits while too many deliveries are under way.
 const ROOM_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the body of a single message may take.
+const BODY_TIME: Duration = Duration::from_secs(30);
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const NDJSON: (&str, &str) = ("Content-Type", "application/x-ndjson");
 
@@ -77,6 +79,10 @@ impl Control {
         cx.state.0 = Job::None;
         match self.try_request(cx, request) {
             Ok(job) if request.has_body() => {
+                // A batch has no end; one message has.
+                if matches!(job, Job::Message { .. }) {
+                    cx.set_timer(BODY_TIME);
+                }
                 cx.state.0 = job;
                 cx.accept_body();
             }
@@ -183,7 +189,7 @@ impl Control {
 
 fn refuse(cx: &mut Cx<'_>, refusal: &Refusal) {
     cx.state.0 = Job::Refused;
-    refusal.answer(cx, &[]);
+    refusal.answer(cx, &[], "Bearer, Basic realm=\"lf-comet\"");
 }
 
 /// Whether a request carries the token: as a bearer token, or as the password that a browser asks for.
@@ -229,6 +235,14 @@ impl Handler<Http> for Control {
             Incoming::Body { bytes, last } => self.body(cx, bytes, last),
             // Nothing here upgrades.
             Incoming::Socket(_) => {}
+        }
+        Ok(())
+    }
+
+    fn timeout(&self, cx: &mut Cx<'_>, which: Timeout) -> Outcome {
+        if which == Timeout::User && cx.awaits_answer() {
+            let seconds = BODY_TIME.as_secs();
+            refuse(cx, &refusal(408, format!("the message took longer than {seconds} s to come in\n")));
         }
         Ok(())
     }

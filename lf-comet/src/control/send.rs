@@ -46,7 +46,7 @@ struct Line<'a> {
 }
 
 impl Control {
-    /// Publishes one message; `None` if there was no room for too long.
+    /// Publishes one message; says why if that cannot be done.
     fn publish(
         &self,
         cx: &mut Cx<'_>,
@@ -54,21 +54,24 @@ impl Control {
         body: Vec<u8>,
         ttl: Option<Duration>,
         sender: &mut Option<Sender>,
-    ) -> Option<usize> {
+    ) -> Result<usize, &'static str> {
         if self.hub.is_full() && !cx.blocking(|| self.hub.wait_for_room(ROOM_PATIENCE)) {
-            return None;
+            return Err(OVERLOADED);
         }
         let body = body.into();
-        if self.hub.audience_may_exceed(to, BIG_AUDIENCE) {
-            return Some(cx.blocking(|| self.hub.publish(to, body, ttl, sender)));
-        }
-        Some(self.hub.publish(to, body, ttl, sender))
+        let delivered = if self.hub.audience_may_exceed(to, BIG_AUDIENCE) {
+            cx.blocking(|| self.hub.publish(to, body, ttl, sender))
+        } else {
+            self.hub.publish(to, body, ttl, sender)
+        };
+        delivered.ok_or(STOPPING)
     }
 
     pub(super) fn send_one(&self, cx: &mut Cx<'_>, to: Destination<'_>, body: Vec<u8>) {
+        cx.cancel_timer();
         match self.publish(cx, to, body, None, &mut None) {
-            Some(delivered) => cx.respond(200, &[JSON], format!("{{\"delivered\":{delivered}}}\n").as_bytes()),
-            None => refuse(cx, &refusal(503, OVERLOADED)),
+            Ok(delivered) => cx.respond(200, &[JSON], format!("{{\"delivered\":{delivered}}}\n").as_bytes()),
+            Err(why) => refuse(cx, &refusal(503, format!("{why}\n"))),
         }
     }
 
@@ -79,7 +82,7 @@ impl Control {
             cx.start(200, &[NDJSON]);
         }
         // Escaped or in base64, a body is longer than it is.
-        let bytes_max = 6 * self.options.message_bytes + LINE_BYTES_EXTRA;
+        let bytes_max = self.options.message_bytes.saturating_mul(6).saturating_add(LINE_BYTES_EXTRA);
         Batch { lines: Lines::new(bytes_max), summary, messages: 0, delivered: 0, errors: 0 }
     }
 
@@ -154,11 +157,12 @@ impl Control {
             return Err(format!("{} bytes are over the limit of {limit}, see --message-bytes", body.len()).into());
         }
         let ttl = line.ttl.map(Duration::try_from_secs_f64).transpose().map_err(|error| format!("ttl: {error}"))?;
-        self.publish(cx, Destination { id, direct }, body, ttl, sender).ok_or_else(|| OVERLOADED.trim().into())
+        Ok(self.publish(cx, Destination { id, direct }, body, ttl, sender)?)
     }
 }
 
-const OVERLOADED: &str = "too much is on its way to subscribers: try again later\n";
+const OVERLOADED: &str = "too much is on its way to subscribers: try again later";
+const STOPPING: &str = "the server stops: nothing is published any more";
 
 fn answer_line(answers: &mut String, outcome: &Result<usize, Cow<'_, str>>) {
     let line = match outcome {

@@ -116,6 +116,8 @@ impl Control {
         id: &str,
         subscribers: bool,
     ) -> Result<(), Refusal> {
+        // The names that are found are those of the numbers that were found.
+        let _pin = self.hub.names().pin();
         let number = self.hub.names().number(id);
         let subscriptions = self.hub.subscriptions();
         let count = number.map_or(0, |number| {

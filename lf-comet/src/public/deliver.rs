@@ -1,6 +1,6 @@
 //! Messages on their last step: out of the socket, or put off, or dropped.
 
-use super::guest::Session;
+use super::guest::{Next, Session, cost};
 use super::{Cx, Public, Slow};
 use crate::position::Position;
 use crate::publication::Encoding;
@@ -11,13 +11,15 @@ use std::time::{Duration, SystemTime};
 
 /// Up to here bytes are copied, so that several messages of a turn make one `send`.
 const COPY_BYTES_MAX: usize = 4096;
+/// Bytes that are given to the socket at a time, to see whether it takes them.
+const FLUSH_BYTES: usize = 16 << 10;
 
 impl Public {
     /// Sends a message, or puts it off if the socket has refused earlier ones.
     pub(super) fn deliver(&self, cx: &mut Cx<'_>, message: &Message) {
         let unsent = cx.unsent_bytes();
         let Some(session) = &mut cx.state.0 else { return };
-        if session.waiting_bytes() == 0 && unsent == 0 {
+        if !session.is_behind() && unsent == 0 {
             return put(cx, message);
         }
         if self.fits(session, unsent, message) {
@@ -30,8 +32,8 @@ impl Public {
     /// Whether a message may wait, behind what waits for its subscriber and for all.
     fn fits(&self, session: &Session, unsent: usize, message: &Message) -> bool {
         let total = usize::try_from(self.hub.stats().waiting_bytes.get()).unwrap_or(usize::MAX);
-        session.waiting_bytes() + unsent + message.len() <= self.options.queue_bytes
-            && total + message.len() <= self.options.queue_total_bytes
+        session.waiting_bytes() + unsent + cost(message) <= self.options.queue_bytes
+            && total + cost(message) <= self.options.queue_total_bytes
     }
 
     /// More waits for the subscriber than may.
@@ -55,33 +57,60 @@ impl Public {
             Slow::Disconnect => {
                 stats.slow_disconnects.add(1);
                 stats.dropped_disconnected.add(session.encoding.count(message));
+                // Nothing may follow what was dropped.
+                self.log_out(cx);
                 // At once: it would not read a farewell either.
                 remote.close(token);
             }
         }
     }
 
-    /// The socket takes bytes again.
+    /// The socket takes bytes again: what was missed comes first, then what waits.
     pub(super) fn go_on(&self, cx: &mut Cx<'_>) {
-        while cx.unsent_bytes() == 0 {
-            let Some(message) = cx.state.0.as_mut().and_then(|session| session.take_waiting(&self.hub)) else { return };
-            put(cx, &message);
+        while cx.unsent_bytes() == 0 && self.put_next(cx) {
+            // What the socket has not taken can still be dropped, or stay in history.
+            if cx.queued_bytes() >= FLUSH_BYTES {
+                cx.flush();
+            }
         }
     }
 
-    /// No message comes any more; those that wait are the last ones.
-    pub(super) fn leave(&self, cx: &mut Cx<'_>) {
-        let Some(mut session) = cx.state.0.take() else { return };
-        while let Some(message) = session.take_waiting(&self.hub) {
-            put(cx, &message);
+    /// Puts the oldest message of those that wait; `false` if there is none.
+    fn put_next(&self, cx: &mut Cx<'_>) -> bool {
+        let Some(session) = &mut cx.state.0 else { return false };
+        let encoding = session.encoding;
+        match session.take_missed(&self.hub) {
+            Some(Next::Message(record)) => put(cx, &record.encoded(encoding)),
+            Some(Next::Lost(before)) => {
+                self.hub.stats().lost.add(1);
+                self.say_lost(cx, encoding, before);
+            }
+            None => match session.take_waiting(&self.hub) {
+                Some(message) => put(cx, &message),
+                None => return false,
+            },
         }
-        session.end(&self.hub, cx.token());
+        true
+    }
+
+    /// No message comes any more; those that wait are the last ones. What was missed and does not fit stays in history.
+    pub(super) fn leave(&self, cx: &mut Cx<'_>) {
+        while cx.queued_bytes() <= self.options.queue_bytes && self.put_next(cx) {}
+        self.log_out(cx);
+    }
+
+    /// The subscriber is nobody any more; what waits for it is dropped.
+    fn log_out(&self, cx: &mut Cx<'_>) {
+        if let Some(session) = cx.state.0.take() {
+            let lost = session.end(&self.hub, cx.token());
+            self.hub.stats().dropped_disconnected.add(lost);
+        }
     }
 
     /// Answers a poll with what came.
     pub(super) fn answer_poll(&self, cx: &mut Cx<'_>, lines: &Message) {
         let Some(since) = cx.state.0.as_ref().and_then(Session::since) else { return };
-        // What comes late, for the poll before, was given to this one out of history.
+        // What comes late, for the poll before, was given to this one out of history, or was not for it.
         let fresh = after(lines, since);
         let late = Encoding::Poll.count(&lines[..lines.len() - fresh.len()]);
         self.hub.stats().gone.add(late);
@@ -148,11 +177,9 @@ impl Public {
 
     /// The subscriber's token has ended.
     fn expire(&self, cx: &mut Cx<'_>) {
-        let Some(session) = cx.state.0.take() else { return };
-        let transport = session.transport;
+        let Some(transport) = cx.state.0.as_ref().map(|session| session.transport) else { return };
         // Nothing may follow the farewell.
-        let lost = session.end(&self.hub, cx.token());
-        self.hub.stats().dropped_disconnected.add(lost);
+        self.log_out(cx);
         if transport == Transport::Socket {
             cx.close_socket(CloseCode::POLICY, "the token has expired");
         } else {

@@ -1,12 +1,16 @@
 //! What is remembered of a subscriber's connection.
 
-use crate::hub::Hub;
+use crate::history::{Missed, Record};
+use crate::hub::{Hub, Rest};
 use crate::position::Position;
 use crate::publication::Encoding;
 use crate::stats::Transport;
 use lf_core::{Message, Token};
 use std::collections::VecDeque;
 use std::time::SystemTime;
+
+/// A place in the queue of a subscriber.
+const ENTRY_BYTES: usize = size_of::<Message>();
 
 /// A subscriber who is logged in. Small, because there are millions; what only few need is apart.
 #[derive(Debug)]
@@ -25,6 +29,10 @@ pub(super) struct Session {
 struct Extra {
     /// The numbers of all its ids, if it has several.
     ids: Box<[u32]>,
+    /// Messages that it has missed; they go before those that wait.
+    missed: VecDeque<Record>,
+    /// More of them, still in history.
+    rest: Option<Box<Rest>>,
     /// Messages that wait until the socket takes bytes again.
     waiting: VecDeque<Message>,
     waiting_bytes: usize,
@@ -80,31 +88,68 @@ impl Session {
         self.extra.as_mut().map(|extra| std::mem::take(&mut extra.fields)).unwrap_or_default()
     }
 
+    /// Has what it has missed sent first, a piece at a time.
+    pub(super) fn catches_up(mut self, missed: Vec<Record>, rest: Option<Rest>) -> Self {
+        if !missed.is_empty() {
+            let extra = self.extra();
+            extra.missed = missed.into();
+            extra.rest = rest.map(Box::new);
+        }
+        self
+    }
+
+    /// Whether messages wait, for whatever reason.
+    pub(super) fn is_behind(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.is_behind())
+    }
+
+    /// What is next of what it has missed.
+    pub(super) fn take_missed(&mut self, hub: &Hub) -> Option<Next> {
+        let extra = self.extra.as_mut()?;
+        if let Some(record) = extra.missed.pop_front() {
+            self.tidy();
+            return Some(Next::Message(record));
+        }
+        extra.rest.as_ref()?;
+        let Missed { messages, lost, .. } = hub.go_on(&mut extra.rest);
+        extra.missed = messages.into();
+        if lost {
+            let first = extra.missed.front().map(|first| first.position);
+            return Some(Next::Lost(first.map(|first| Position { offset: first.offset - 1, ..first })));
+        }
+        let next = extra.missed.pop_front().map(Next::Message);
+        self.tidy();
+        next
+    }
+
     pub(super) fn waiting_bytes(&self) -> usize {
         self.extra.as_ref().map_or(0, |extra| extra.waiting_bytes)
     }
 
     pub(super) fn put_off(&mut self, hub: &Hub, message: &Message) {
         let extra = self.extra();
-        extra.waiting_bytes += message.len();
+        extra.waiting_bytes += cost(message);
         extra.waiting.push_back(Message::clone(message));
-        hub.stats().waiting_bytes.add(signed(message.len()));
+        hub.stats().waiting_bytes.add(signed(cost(message)));
     }
 
     /// The oldest message that waits.
     pub(super) fn take_waiting(&mut self, hub: &Hub) -> Option<Message> {
         let extra = self.extra.as_mut()?;
         let message = extra.waiting.pop_front()?;
-        extra.waiting_bytes -= message.len();
-        hub.stats().waiting_bytes.add(-signed(message.len()));
-        if extra.waiting.is_empty() {
-            // After a burst, memory goes back.
-            extra.waiting = VecDeque::new();
-            if extra.expires.is_none() && extra.since.is_none() && extra.ids.is_empty() {
-                self.extra = None;
-            }
-        }
+        extra.waiting_bytes -= cost(&message);
+        hub.stats().waiting_bytes.add(-signed(cost(&message)));
+        self.tidy();
         Some(message)
+    }
+
+    /// After a burst, memory goes back.
+    fn tidy(&mut self) {
+        let Some(extra) = self.extra.as_mut().filter(|extra| !extra.is_behind()) else { return };
+        (extra.waiting, extra.missed) = (VecDeque::new(), VecDeque::new());
+        if extra.expires.is_none() && extra.since.is_none() && extra.ids.is_empty() {
+            self.extra = None;
+        }
     }
 
     /// Forgets the session everywhere; answers how many messages it had waiting.
@@ -115,6 +160,25 @@ impl Session {
         let encoding = self.encoding;
         std::iter::from_fn(|| self.take_waiting(hub)).map(|message| encoding.count(&message)).sum()
     }
+}
+
+/// What comes before the messages that wait.
+#[derive(Debug)]
+pub(super) enum Next {
+    Message(Record),
+    /// Some are gone since; what follows is after this position, if it is known.
+    Lost(Option<Position>),
+}
+
+impl Extra {
+    fn is_behind(&self) -> bool {
+        !self.waiting.is_empty() || !self.missed.is_empty() || self.rest.is_some()
+    }
+}
+
+/// What a message that waits takes, beside what it shares with others.
+pub(super) fn cost(message: &Message) -> usize {
+    message.len() + ENTRY_BYTES
 }
 
 fn signed(bytes: usize) -> i64 {

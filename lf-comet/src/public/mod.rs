@@ -5,15 +5,16 @@ mod guest;
 mod route;
 
 use crate::auth::Auth;
+use crate::history::Record;
 use crate::hub::{Hub, Welcome};
 use crate::origin::Origins;
 use crate::position::Position;
-use crate::publication::{Encoding, Publication};
+use crate::publication::Encoding;
 use crate::refusal::{Refusal, method_not_allowed, refusal};
 use crate::stats::Transport;
 use guest::Session;
 use lf_core::codec::http::{Http, Incoming, Request};
-use lf_core::codec::websocket::CloseCode;
+use lf_core::codec::websocket::{CloseCode, check_handshake};
 use lf_core::{Closed, Context, Handler, Message, Outcome, Peer, Timeout};
 use route::{Ask, Route, route};
 use std::sync::Arc;
@@ -72,7 +73,7 @@ pub struct Public {
 }
 
 /// A connection of the public listener: nobody yet, or a subscriber.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Guest(Option<Session>);
 
 type Cx<'a> = Context<'a, Http, Guest>;
@@ -92,7 +93,8 @@ impl Public {
             if matches!(refusal.status, 401 | 403) {
                 self.hub.stats().unauthorized.add(1);
             }
-            refusal.answer(cx, &fields);
+            // Basic would have browsers ask for a password.
+            refusal.answer(cx, &fields, "Bearer");
         }
     }
 
@@ -134,7 +136,9 @@ impl Public {
         ask: &Ask<'_>,
         cors: &Fields<'_>,
     ) -> Result<(), Refusal> {
-        let expires = self.auth.check(request, &ask.ids)?;
+        // A browser sends cookies along whichever page asks for a WebSocket.
+        let cookies = ask.transport != Transport::Socket || self.origins.trusts(request);
+        let expires = self.auth.check(request, &ask.ids, cookies)?;
         let mut fields = cors.clone();
         fields.push(("Cache-Control", "no-store"));
         match ask.transport {
@@ -142,11 +146,17 @@ impl Public {
                 if !self.origins.admits_socket(request) {
                     return Err(refusal(403, "this origin may not open a WebSocket here: see --allow-origin\n"));
                 }
+                let headers = |name: &str| request.headers(name).collect::<Vec<_>>();
+                let checked = check_handshake(request.method(), request.version_minor(), headers);
+                if checked.is_err() || request.has_body() {
+                    // It knows what to answer; nobody is logged in meanwhile.
+                    cx.upgrade(request, &[]);
+                    return Ok(());
+                }
                 let encoding = ask.encoding(true);
                 let welcome = self.hub.login(&ask.ids, cx.token(), encoding, ask.resume);
-                let position = welcome.position.to_string();
+                let position = welcome.begins_after().to_string();
                 let fields = [cors.as_slice(), &[(NEXT, &position)]].concat();
-                // The answer to a request without an upgrade is given by `upgrade` itself.
                 if cx.upgrade(request, &fields) {
                     self.begin_stream(cx, ask, encoding, welcome, expires);
                 } else {
@@ -172,9 +182,11 @@ impl Public {
                     cx.start(200, &fields);
                     return Ok(());
                 }
+                // It has no end, so nothing is kept of what a peer sends behind its request.
+                fields.push(("Connection", "close"));
                 let encoding = ask.encoding(request.version_minor() > 0);
                 let welcome = self.hub.login(&ask.ids, cx.token(), encoding, ask.resume);
-                let position = welcome.position.to_string();
+                let position = welcome.begins_after().to_string();
                 // So that who is cut off before the first message can come back too.
                 fields.push((NEXT, &position));
                 cx.start(200, &fields);
@@ -217,14 +229,14 @@ impl Public {
         welcome: Welcome,
         expires: Option<SystemTime>,
     ) {
-        let Welcome { ids, missed, .. } = welcome;
-        self.begin(cx, Session::new(&ids, encoding, ask.transport).ends_at(expires));
+        let before = welcome.begins_after();
+        let Welcome { ids, missed, rest, .. } = welcome;
+        let session = Session::new(&ids, encoding, ask.transport).ends_at(expires);
+        self.begin(cx, session.catches_up(missed.messages, rest));
         if missed.lost {
-            self.say_lost(cx, encoding);
+            self.say_lost(cx, encoding, Some(before));
         }
-        for publication in &missed.messages {
-            self.deliver(cx, publication.encoded(encoding));
-        }
+        self.go_on(cx);
         let heartbeat_ms = u64::try_from(self.options.heartbeat.as_millis()).unwrap_or(u64::MAX);
         // The first one comes a little early, so that those who came together do not beat together for ever.
         self.await_beat(cx, Duration::from_millis(fastrand::u64(heartbeat_ms / 5 * 4..=heartbeat_ms)));
@@ -235,9 +247,13 @@ impl Public {
         cx.state.0 = Some(session);
     }
 
-    fn say_lost(&self, cx: &mut Cx<'_>, encoding: Encoding) {
+    /// Messages are gone that the subscriber should have had. What comes next is after `before`.
+    fn say_lost(&self, cx: &mut Cx<'_>, encoding: Encoding, before: Option<Position>) {
         match encoding {
-            Encoding::EventChunk | Encoding::Event => cx.chunk(b"event: lost\ndata: {}\n\n"),
+            Encoding::EventChunk | Encoding::Event => {
+                let id = before.map(|position| format!("id: {position}\n")).unwrap_or_default();
+                cx.chunk(format!("event: lost\n{id}data: {{}}\n\n").as_bytes());
+            }
             Encoding::JsonChunk | Encoding::JsonLine => cx.chunk(b"{\"lost\":true}\n"),
             Encoding::JsonFrame => cx.send_text("{\"lost\":true}"),
             // These cannot be resumed.
@@ -247,7 +263,9 @@ impl Public {
 
     fn poll(&self, cx: &mut Cx<'_>, ask: &Ask<'_>, fields: &Fields<'_>, expires: Option<SystemTime>) {
         let encoding = Encoding::Poll;
-        let Welcome { ids, missed, position } = self.hub.login(&ask.ids, cx.token(), encoding, ask.resume);
+        let welcome = self.hub.login(&ask.ids, cx.token(), encoding, ask.resume);
+        let before = welcome.begins_after();
+        let Welcome { ids, missed, position, .. } = welcome;
         if !missed.lost && missed.messages.is_empty() && !ask.timeout.is_zero() {
             let session = Session::new(&ids, encoding, Transport::Poll).ends_at(expires);
             self.begin(cx, session.polls_since(position, fields));
@@ -255,8 +273,14 @@ impl Public {
             return;
         }
         self.hub.logout(&ids, cx.token(), encoding);
-        let next = position.to_string();
-        let fields = [fields.as_slice(), &[("Content-Type", "application/json"), ("Lf-Next", &next)]].concat();
+        // What is left of what was missed is for the next poll.
+        let next = match missed.messages.last() {
+            _ if missed.lost => before,
+            Some(last) if missed.more => last.position,
+            _ => position,
+        };
+        let next = next.to_string();
+        let fields = [fields.as_slice(), &[("Content-Type", "application/json"), (NEXT, &next)]].concat();
         if missed.lost {
             cx.respond(410, &fields, format!("{{\"lost\":true,\"next\":\"{next}\"}}\n").as_bytes());
         } else if missed.messages.is_empty() {
@@ -267,9 +291,8 @@ impl Public {
     }
 }
 
-fn joined(publications: &[Arc<Publication>]) -> Vec<u8> {
-    let lines = publications.iter().flat_map(|publication| publication.encoded(Encoding::Poll).iter());
-    lines.copied().collect()
+fn joined(missed: &[Record]) -> Vec<u8> {
+    missed.iter().flat_map(|record| record.encoded(Encoding::Poll).to_vec()).collect()
 }
 
 impl Handler<Http> for Public {
@@ -342,6 +365,10 @@ impl Handler<Http> for Public {
             }
         }
         Ok(())
+    }
+
+    fn kept_bytes(&self, guest: &Guest) -> usize {
+        guest.0.as_ref().map_or(0, Session::waiting_bytes)
     }
 
     fn closed(&self, guest: &mut Guest, closed: &Closed) {

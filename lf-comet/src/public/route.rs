@@ -6,7 +6,6 @@ use crate::publication::Encoding;
 use crate::refusal::{Refusal, refusal};
 use crate::stats::Transport;
 use lf_core::codec::http::Request;
-use std::borrow::Cow;
 use std::time::Duration;
 
 /// Ids that one connection may ask for.
@@ -110,12 +109,14 @@ fn read_ids(list: &str) -> Result<Vec<&str>, Refusal> {
 }
 
 fn read_resume(request: &Request<'_>, transport: Transport) -> Result<Option<Position>, Refusal> {
-    let from_header = request
-        .header("last-event-id")
-        .filter(|_| matches!(transport, Transport::Events | Transport::Ndjson))
-        .map(Cow::Borrowed);
+    let from_header =
+        request.header("last-event-id").filter(|_| matches!(transport, Transport::Events | Transport::Ndjson));
     // A browser that reconnects repeats the URL, so the header, which is newer, wins.
-    let text = from_header.or_else(|| request.query_value("last_event_id")).or_else(|| request.query_value("after"));
+    if let Some(text) = from_header.filter(|text| !text.is_empty()) {
+        // After any answer but 200 a browser would never come back: that it has lost something is all there is to say.
+        return Ok(Some(text.parse().unwrap_or(Position::UNKNOWN)));
+    }
+    let text = request.query_value("last_event_id").or_else(|| request.query_value("after"));
     text.filter(|text| !text.is_empty())
         .map(|text| text.parse().map_err(|error| refusal(400, format!("{error}\n"))))
         .transpose()

@@ -103,7 +103,10 @@ impl<W: Work> Shared<W> {
             let answers = answers.unwrap_or_else(|_| tickets.iter().map(|_| W::abandoned()).collect());
             self.queue.lock().answers.extend(tickets.into_iter().zip(answers));
             self.answered.notify_all();
-            worker.tidy();
+            // Nobody waits for it, but many will for the next group.
+            if catch_unwind(AssertUnwindSafe(|| worker.tidy())).is_err() {
+                tracing::error!("the subscriptions could not be tidied up");
+            }
             last = (count, begin.elapsed());
         }
         worker
@@ -191,6 +194,33 @@ mod tests {
         let (answers, sizes) = run(1, &[2, 3, 4, 5, 6]);
         assert_eq!(answers, [2, 4, 6, 8, 10, 12].map(Some));
         assert_eq!(sizes, [1, 5]);
+    }
+
+    /// Does what it is asked, and panics behind everybody's back.
+    struct Untidy;
+
+    impl Work for Untidy {
+        type Job = u64;
+        type Answer = Option<u64>;
+
+        fn work(&mut self, jobs: Vec<u64>) -> Vec<Option<u64>> {
+            jobs.into_iter().map(Some).collect()
+        }
+
+        fn tidy(&mut self) {
+            panic!("a mess");
+        }
+
+        fn abandoned() -> Option<u64> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_panic_while_nobody_waits_does_not_end_the_thread() {
+        let group = Group::start(Untidy).unwrap();
+        assert_eq!([1, 2, 3].map(|job| group.run(job)), [1, 2, 3].map(Some));
+        assert!(group.end().is_some());
     }
 
     #[test]

@@ -11,7 +11,7 @@ const FILE: &str = "subscriptions.redb";
 /// A file that is not whole yet: it gets its name when it is.
 const DRAFT: &str = "subscriptions.new";
 /// What a load sorts.
-const SPOOL: &str = "load";
+const SPOOL: &str = "subscriptions.load";
 const LOCK: &str = "lock";
 
 /// A directory that no other process uses.

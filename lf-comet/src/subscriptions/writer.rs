@@ -203,12 +203,13 @@ impl<T: Default + Send + 'static> Work for Writer<T> {
     }
 
     fn tidy(&mut self) {
-        if let (Some(disk), None) = (&mut self.disk, &self.failed)
-            && let Err(error) = disk.tidy(&self.names, &self.graph)
-        {
+        let (Some(disk), None) = (&mut self.disk, &self.failed) else { return };
+        self.failed = Some(Arc::new(Error::Panicked));
+        let tidied = disk.tidy(&self.names, &self.graph);
+        if let Err(error) = &tidied {
             tracing::error!(%error, "subscriptions are not changed any more");
-            self.failed = Some(Arc::new(error));
         }
+        self.failed = tidied.err().map(Arc::new);
     }
 
     fn abandoned() -> Self::Answer {

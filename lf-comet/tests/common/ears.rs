@@ -279,6 +279,12 @@ impl Ear {
             Way::Socket(socket) => socket.wire,
         }
     }
+
+    /// Its WebSocket.
+    pub(crate) fn into_socket(self) -> Socket {
+        let Way::Socket(socket) = self.way else { panic!("{:?} is no WebSocket", self.kind) };
+        socket
+    }
 }
 
 fn of_json(line: &[u8]) -> Heard {
@@ -307,6 +313,8 @@ fn of_event(block: &str) -> Heard {
     match lines.next() {
         Some(":") => Heard::Beat,
         Some("event: lost") => {
+            let at = lines.next().and_then(|line| line.strip_prefix("id: "));
+            assert!(at.is_some_and(|at| at.parse::<Position>().is_ok()), "{block:?}");
             assert_eq!(lines.collect::<Vec<_>>(), ["data: {}"]);
             Heard::Lost
         }

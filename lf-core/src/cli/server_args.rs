@@ -66,6 +66,10 @@ pub struct ServerArgs {
     /// when the system gives up
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     pub user_timeout: Duration,
+    /// Bytes that the kernel holds for a peer that does not read (SO_SNDBUF: it makes twice as many, up to
+    /// net.core.wmem_max); 0 = as many as it likes (net.ipv4.tcp_wmem)
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub send_buffer: usize,
     /// Closes a connection that sent nothing yet; 0s = never
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub first_byte: Duration,
@@ -145,6 +149,7 @@ impl ServerArgs {
             reuse_port: self.reuse_port,
             defer_accept: some(self.defer_accept),
             user_timeout: some(self.user_timeout),
+            send_buffer: (self.send_buffer > 0).then_some(self.send_buffer),
             ..ListenOptions::default()
         }
     }
@@ -208,11 +213,13 @@ mod tests {
 
     #[test]
     fn a_listener_gets_its_options() {
-        let args = parse(&["--backlog=7", "--reuse-port", "--defer-accept=2s", "--user-timeout=1m"]);
+        let args =
+            parse(&["--backlog=7", "--reuse-port", "--defer-accept=2s", "--user-timeout=1m", "--send-buffer=65536"]);
         let options = args.listen_options();
         assert_eq!((options.backlog, options.reuse_port), (7, true));
         assert_eq!(options.defer_accept, Some(Duration::from_secs(2)));
         assert_eq!(options.user_timeout, Some(Duration::from_secs(60)));
+        assert_eq!(options.send_buffer, Some(65536));
     }
 
     #[test]

@@ -109,6 +109,13 @@ pub trait Codec: Send + Sync + 'static {
         false
     }
 
+    /// Whether no frame will be taken any more, because an answer is the last one: what the peer has sent behind its
+    /// request is dropped.
+    fn ends(&self, state: &Self::State) -> bool {
+        let _ = state;
+        false
+    }
+
     /// Appends what the protocol says before the connection is closed for `why`, which is neither the handler's wish nor
     /// the peer's doing; `error` is what [`decode`](Self::decode) or [`finish`](Self::finish) answered, if that is the reason.
     fn farewell(&self, state: &mut Self::State, why: CloseReason, error: Option<&FrameError>, out: &mut Vec<u8>) {

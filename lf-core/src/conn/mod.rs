@@ -87,6 +87,8 @@ pub(crate) struct Conn {
     pub(crate) slow: bool,
     /// Close once everything is out.
     pub(crate) draining: bool,
+    /// The handler knows.
+    pub(crate) drain_told: bool,
     /// When it was accepted, in seconds of the server's clock.
     pub(crate) accepted_s: u32,
     /// What was read of an unfinished frame. Most connections have none, so they pay one pointer.
@@ -118,6 +120,7 @@ impl Conn {
         mail: false,
         slow: false,
         draining: false,
+        drain_told: false,
         accepted_s: 0,
         input: None,
         queue: None,

@@ -147,6 +147,10 @@ impl Codec for Http {
         }
     }
 
+    fn ends(&self, state: &State) -> bool {
+        matches!(&state.0, Mode::Http(exchange) if exchange.holds() && !exchange.keep_alive)
+    }
+
     fn farewell(&self, state: &mut State, why: CloseReason, error: Option<&FrameError>, out: &mut Vec<u8>) {
         match &mut state.0 {
             Mode::Http(exchange) => exchange.farewell(why, error, out),
