@@ -211,7 +211,8 @@ fn while_it_drains_nobody_comes_in_and_readiness_says_so() {
     until("it drains", || health("/readyz") == (503, "draining\n".into()));
     assert_eq!(health("/healthz"), (503, "draining\n".into()));
     assert!(comes_true(common::PATIENCE, || TcpStream::connect(program.public()).is_err()), "it still lets people in");
-    assert_eq!(program.send("123", "too late"), 0);
+    let late = common::http::request(program.control(), "POST", "/send/123", &[], b"too late");
+    assert_eq!((late.status, late.text()), (503, "the server stops: nothing is published any more\n".into()));
     // It gets what was kept for it, and a proper end.
     let chunks: Vec<_> = std::iter::from_fn(|| slow.chunk()).collect();
     assert_eq!(chunks.len() as u64, kept);

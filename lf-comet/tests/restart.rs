@@ -150,7 +150,8 @@ fn a_position_of_an_earlier_run_is_never_taken_for_one_of_this() {
             }
             let mut poll = Ear::open(program.public(), Kind::Poll, "fan", Some(*before));
             assert_eq!(poll.poll(), [Heard::Lost]);
-            assert_eq!(poll.position, Some(position(&program)));
+            assert_eq!(poll.position, Some(here), "what is there follows");
+            texts.iter().for_each(|text| assert_eq!(poll.text(), *text));
         }
         let now = position(&program);
         assert_eq!(now.offset, here.offset + 4);
