@@ -4,7 +4,7 @@
 mod common;
 
 use common::desk::{Desk, line, position};
-use common::ears::{Ear, Heard, Kind};
+use common::ears::{Ear, Heard, Kind, STREAMS};
 use common::process::Process;
 use common::socket::{CLOSE, TEXT, close_payload};
 use common::wire::Wire;
@@ -209,25 +209,15 @@ fn who_is_answered_while_it_starts_is_answered_with_everything() {
 fn a_stop_brings_everything_that_was_accepted_and_a_proper_end() {
     const MESSAGES: usize = 300;
     const EACH: usize = 3;
-    const KINDS: [Kind; 8] = [
-        Kind::Test,
-        Kind::Stream,
-        Kind::Ndjson,
-        Kind::NdjsonPlain,
-        Kind::Events,
-        Kind::EventsPlain,
-        Kind::Socket,
-        Kind::SocketJson,
-    ];
     let store = tempfile::tempdir().unwrap();
     let mut program = start(&store, &["--drain", "60s", "--queue-bytes", "10000000"]);
     program.ask("PUT", "/subscriptions", b"fan star\n");
     // With little room, so that much waits in the program when it is told to stop.
     let open = |index: usize| {
         let wire = Wire::with_little_room(program.public());
-        Ear::on(wire, KINDS[index / EACH], "fan", None)
+        Ear::on(wire, STREAMS[index / EACH], "fan", None)
     };
-    let mut ears: Vec<_> = (0..KINDS.len() * EACH).map(open).collect();
+    let mut ears: Vec<_> = (0..STREAMS.len() * EACH).map(open).collect();
     let mut poll = Wire::connect(program.public());
     poll.get("/poll/quiet?timeout=100");
     program.await_connected("quiet", 1);

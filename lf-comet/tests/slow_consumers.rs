@@ -4,23 +4,12 @@
 mod common;
 
 use common::desk::{Desk, line, position};
-use common::ears::{Ear, Kind};
+use common::ears::{Ear, Kind, STREAMS};
 use common::wire::Wire;
 use common::{Program, until};
 use fastrand::Rng;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Where messages wait for a slow reader.
-const STREAMS: [Kind; 8] = [
-    Kind::Test,
-    Kind::Stream,
-    Kind::Ndjson,
-    Kind::NdjsonPlain,
-    Kind::Events,
-    Kind::EventsPlain,
-    Kind::Socket,
-    Kind::SocketJson,
-];
 const QUEUE_BYTES: usize = 30_000;
 /// More than what both kernels take in for a stalled reader, so that something is dropped.
 const DROPS: u64 = 40;

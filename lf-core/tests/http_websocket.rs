@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
 
 mod common;
+mod frames;
 mod http_site;
 
 use common::{Client, Host, Mode, any_port, in_every_mode, pattern, until};
+use frames::{BINARY, CLOSE, CONTINUATION, LAST, PING, PONG, TEXT};
 use http_site::{ask, read_answer, read_head, request};
 use lf_core::codec::Http;
 use lf_core::codec::http::{Incoming, Limits};
@@ -14,14 +16,6 @@ use std::sync::{Arc, Mutex};
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-
-const CONTINUATION: u8 = 0x0;
-const TEXT: u8 = 0x1;
-const BINARY: u8 = 0x2;
-const CLOSE: u8 = 0x8;
-const PING: u8 = 0x9;
-const PONG: u8 = 0xa;
-const LAST: u8 = 0x80;
 
 /// Echoes messages; does what a text says.
 #[derive(Default)]
@@ -86,22 +80,7 @@ fn open(host: &Host) -> Client {
 }
 
 fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mask = [0x37, 0xfa, 0x21, 0x3d];
-    let mut frame = vec![first];
-    match payload.len() {
-        len @ 0..=125 => frame.push(0x80 | u8::try_from(len).unwrap()),
-        len @ 126..=0xffff => {
-            frame.push(0x80 | 126);
-            frame.extend(u16::try_from(len).unwrap().to_be_bytes());
-        }
-        len => {
-            frame.push(0x80 | 127);
-            frame.extend((len as u64).to_be_bytes());
-        }
-    }
-    frame.extend(mask);
-    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
-    frame
+    frames::masked(first, [0x37, 0xfa, 0x21, 0x3d], payload)
 }
 
 /// The next frame: its opcode and payload.

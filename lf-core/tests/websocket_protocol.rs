@@ -2,9 +2,11 @@
 //! shows it, and nothing the network sends panics.
 #![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
 
+mod frames;
 #[path = "../fuzz/harness/mod.rs"]
 mod harness;
 
+use frames::{BINARY, CLOSE, CONTINUATION, LAST, PING, PONG, TEXT, masked};
 use harness::websocket::{Feed, small, told};
 use lf_core::codec::FrameError;
 use lf_core::codec::websocket::{
@@ -14,36 +16,10 @@ use lf_core::codec::websocket::{
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-const FIN: u8 = 0x80;
-const CONTINUATION: u8 = 0x0;
-const TEXT: u8 = 0x1;
-const BINARY: u8 = 0x2;
-const CLOSE: u8 = 0x8;
-const PING: u8 = 0x9;
-const PONG: u8 = 0xa;
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// A frame of a client.
-fn masked(first: u8, mask: [u8; 4], payload: &[u8]) -> Vec<u8> {
-    let mut out = vec![first];
-    match payload.len() {
-        len @ 0..=125 => out.push(0x80 | u8::try_from(len).unwrap()),
-        len @ 126..=0xffff => {
-            out.push(0x80 | 126);
-            out.extend(u16::try_from(len).unwrap().to_be_bytes());
-        }
-        len => {
-            out.push(0x80 | 127);
-            out.extend((len as u64).to_be_bytes());
-        }
-    }
-    out.extend(mask);
-    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
-    out
-}
-
 fn last(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    masked(FIN | opcode, MASK, payload)
+    masked(LAST | opcode, MASK, payload)
 }
 
 fn more(opcode: u8, payload: &[u8]) -> Vec<u8> {
@@ -104,22 +80,22 @@ fn every_split_tells_the_same() {
 fn violations() -> Vec<(&'static str, Vec<u8>, u16)> {
     let begun = |rest: &[u8]| [&more(TEXT, b"so far")[..], rest].concat();
     let mut list = vec![
-        ("a frame without a mask", vec![FIN | TEXT, 5], 1002),
-        ("an empty frame without a mask", vec![FIN | TEXT, 0], 1002),
-        ("a continuation of nothing", vec![FIN | CONTINUATION], 1002),
+        ("a frame without a mask", vec![LAST | TEXT, 5], 1002),
+        ("an empty frame without a mask", vec![LAST | TEXT, 0], 1002),
+        ("a continuation of nothing", vec![LAST | CONTINUATION], 1002),
         ("a continuation after the last", [last(TEXT, b"x"), vec![CONTINUATION]].concat(), 1002),
-        ("a text inside a message", begun(&[FIN | TEXT]), 1002),
+        ("a text inside a message", begun(&[LAST | TEXT]), 1002),
         ("a binary inside a message", begun(&[BINARY]), 1002),
-        ("a ping of 126 bytes", vec![FIN | PING, 0x80 | 126], 1002),
-        ("a pong of 127 and more", vec![FIN | PONG, 0x80 | 127], 1002),
-        ("a close of 126 bytes", vec![FIN | CLOSE, 0x80 | 126], 1002),
-        ("a long ping inside a message", begun(&[FIN | PING, 0x80 | 126]), 1002),
-        ("125 bytes in 16 bits", vec![FIN | TEXT, 0x80 | 126, 0, 125], 1002),
-        ("nothing in 16 bits", vec![FIN | TEXT, 0x80 | 126, 0, 0], 1002),
-        ("65535 bytes in 64 bits", [&[FIN | TEXT, 0x80 | 127][..], &0xffff_u64.to_be_bytes()].concat(), 1002),
-        ("a length of 64 bits", [&[FIN | TEXT, 0x80 | 127][..], &u64::MAX.to_be_bytes()].concat(), 1002),
-        ("a length of 63 bits", [&[FIN | TEXT, 0x80 | 127][..], &(u64::MAX >> 1).to_be_bytes()].concat(), 1009),
-        ("a frame over the limit", vec![FIN | BINARY, 0x80 | 126, 0, 201], 1009),
+        ("a ping of 126 bytes", vec![LAST | PING, 0x80 | 126], 1002),
+        ("a pong of 127 and more", vec![LAST | PONG, 0x80 | 127], 1002),
+        ("a close of 126 bytes", vec![LAST | CLOSE, 0x80 | 126], 1002),
+        ("a long ping inside a message", begun(&[LAST | PING, 0x80 | 126]), 1002),
+        ("125 bytes in 16 bits", vec![LAST | TEXT, 0x80 | 126, 0, 125], 1002),
+        ("nothing in 16 bits", vec![LAST | TEXT, 0x80 | 126, 0, 0], 1002),
+        ("65535 bytes in 64 bits", [&[LAST | TEXT, 0x80 | 127][..], &0xffff_u64.to_be_bytes()].concat(), 1002),
+        ("a length of 64 bits", [&[LAST | TEXT, 0x80 | 127][..], &u64::MAX.to_be_bytes()].concat(), 1002),
+        ("a length of 63 bits", [&[LAST | TEXT, 0x80 | 127][..], &(u64::MAX >> 1).to_be_bytes()].concat(), 1009),
+        ("a frame over the limit", vec![LAST | BINARY, 0x80 | 126, 0, 201], 1009),
         ("a message over the limit", more(BINARY, &[0; 200]).into_iter().chain(header(101)).collect(), 1009),
         ("a message in too many frames", [begun(&more(CONTINUATION, b"").repeat(7)), header(0)].concat(), 1008),
         ("a close of one byte", last(CLOSE, &[3]), 1002),
@@ -129,13 +105,13 @@ fn violations() -> Vec<(&'static str, Vec<u8>, u16)> {
         ("a last frame that leaves half a character", [more(TEXT, b"\xce"), last(CONTINUATION, b"")].concat(), 1007),
     ];
     for bit in [0x40, 0x20, 0x10, 0x70] {
-        list.push(("a reserved bit in a text", vec![FIN | bit | TEXT], 1002));
-        list.push(("a reserved bit in a ping", vec![FIN | bit | PING], 1002));
+        list.push(("a reserved bit in a text", vec![LAST | bit | TEXT], 1002));
+        list.push(("a reserved bit in a ping", vec![LAST | bit | PING], 1002));
         list.push(("a reserved bit in a continuation", begun(&[bit | CONTINUATION]), 1002));
     }
     for opcode in [0x3, 0x4, 0x5, 0x6, 0x7, 0xb, 0xc, 0xd, 0xe, 0xf] {
-        list.push(("a reserved opcode", vec![FIN | opcode], 1002));
-        list.push(("a reserved opcode inside a message", begun(&[FIN | opcode]), 1002));
+        list.push(("a reserved opcode", vec![LAST | opcode], 1002));
+        list.push(("a reserved opcode inside a message", begun(&[LAST | opcode]), 1002));
     }
     for control in [CLOSE, PING, PONG] {
         list.push(("a fragmented control frame", vec![control], 1002));
@@ -168,7 +144,7 @@ fn violations() -> Vec<(&'static str, Vec<u8>, u16)> {
 
 /// The header of a last frame that goes on with a message.
 fn header(payload_bytes: u8) -> Vec<u8> {
-    [&[FIN | CONTINUATION, 0x80 | payload_bytes][..], &MASK].concat()
+    [&[LAST | CONTINUATION, 0x80 | payload_bytes][..], &MASK].concat()
 }
 
 /// The beginning of a frame that goes on with a message, up to the end of `bytes`.
@@ -195,7 +171,7 @@ fn nothing_counts_after_a_violation_or_a_close() {
     closed.push(&last(CLOSE, b"")).unwrap();
     let mut broken = Feed::default();
     broken.push(&more(TEXT, b"begun")).unwrap();
-    assert_eq!(broken.push(&[FIN | TEXT]).unwrap_err().code, CloseCode::PROTOCOL);
+    assert_eq!(broken.push(&[LAST | TEXT]).unwrap_err().code, CloseCode::PROTOCOL);
     broken.kept.clear();
     for feed in [&mut closed, &mut broken] {
         feed.events.clear();
@@ -332,9 +308,9 @@ fn wire_of(script: Script, masks: &[[u8; 4]]) -> (Vec<u8>, Vec<Event>) {
                 (0, Kind::Binary) => BINARY,
                 _ => CONTINUATION,
             };
-            let fin = if at + 1 == pieces.len() { FIN } else { 0 };
+            let fin = if at + 1 == pieces.len() { LAST } else { 0 };
             if let Some(ping) = pings.get(at) {
-                wire.extend(masked(FIN | PING, *masks.next().unwrap(), ping));
+                wire.extend(masked(LAST | PING, *masks.next().unwrap(), ping));
                 events.push(Event::Ping(ping.clone()));
             }
             wire.extend(masked(fin | opcode, *masks.next().unwrap(), piece));

@@ -23,6 +23,18 @@ pub(crate) enum Kind {
     SocketJson,
 }
 
+/// Those whose answers have no end: where messages wait for a slow reader.
+pub(crate) const STREAMS: [Kind; 8] = [
+    Kind::Test,
+    Kind::Stream,
+    Kind::Ndjson,
+    Kind::NdjsonPlain,
+    Kind::Events,
+    Kind::EventsPlain,
+    Kind::Socket,
+    Kind::SocketJson,
+];
+
 impl Kind {
     pub(crate) const ALL: [Self; 9] = [
         Self::Test,

@@ -5,24 +5,24 @@
 //! round, and each recipient gets all of it with one `send`. Few recipients are served by who publishes; many are left
 //! to the fan-out threads, strand by strand, so that neither a publisher nor a small message waits for a big audience.
 
+mod audience;
+mod pieces;
+
 use crate::logins::Login;
 use crate::publication::{Encoding, Publication};
 use crate::stats::Stats;
+pub(crate) use audience::Audience;
+use audience::{INLINE_RECIPIENTS_MAX, STRANDS};
 use crossbeam_utils::CachePadded;
 use lf_core::{Message, Remote, SendError, Sender};
 use parking_lot::{Condvar, Mutex};
+use pieces::{Joined, Piece, Place, join};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Strands: the pieces into which a big audience is cut.
-const STRANDS: usize = 256;
-/// Neighbours in the connection table that are in the same strand.
-const STRAND_SLOTS: usize = 64;
-/// An audience up to this size is served by the publisher's thread: waking another one would cost more.
-const INLINE_RECIPIENTS_MAX: usize = 16;
 /// Bytes that are joined for one recipient and round before another piece is begun, at most.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 /// A round of up to this many deliveries goes before bigger ones ...
@@ -74,74 +74,6 @@ impl Runnable {
             _ => Err(self.small.front().into_iter().chain(self.big.front()).map(|(at, _)| *at).min()),
         }
     }
-}
-
-/// An audience, dealt over the strands.
-#[derive(Debug, Default)]
-pub(crate) struct Audience {
-    pieces: Vec<(usize, Vec<Login>)>,
-    len: usize,
-}
-
-impl Audience {
-    /// Deals `recipients`; each connection once, where `repeats` says that one may be there several times.
-    pub(crate) fn deal(mut recipients: Vec<Login>, repeats: bool) -> Self {
-        if repeats {
-            recipients.sort_unstable();
-            recipients.dedup();
-        }
-        let len = recipients.len();
-        let mut pieces: Vec<(usize, Vec<Login>)> = Vec::new();
-        if len <= INLINE_RECIPIENTS_MAX {
-            for login in recipients {
-                let strand = strand_of(login);
-                match pieces.iter_mut().find(|(of, _)| *of == strand) {
-                    Some((_, piece)) => piece.push(login),
-                    None => pieces.push((strand, vec![login])),
-                }
-            }
-        } else {
-            let mut dealt = vec![Vec::new(); STRANDS];
-            recipients.into_iter().for_each(|login| dealt[strand_of(login)].push(login));
-            // Neighbours in the table are mostly neighbours in the kernel's memory too.
-            dealt.iter_mut().for_each(|piece| piece.sort_unstable());
-            pieces = dealt.into_iter().enumerate().filter(|(_, piece)| !piece.is_empty()).collect();
-        }
-        Self { pieces, len }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    pub(crate) fn contains(&self, login: Login) -> bool {
-        let strand = strand_of(login);
-        self.pieces.iter().any(|(of, piece)| *of == strand && piece.contains(&login))
-    }
-
-    pub(crate) fn remove(&mut self, login: Login) {
-        let strand = strand_of(login);
-        for (_, piece) in self.pieces.iter_mut().filter(|(of, _)| *of == strand) {
-            let before = piece.len();
-            piece.retain(|other| *other != login);
-            self.len -= before - piece.len();
-        }
-        self.pieces.retain(|(_, piece)| !piece.is_empty());
-    }
-
-    pub(crate) fn add(&mut self, login: Login) {
-        let strand = strand_of(login);
-        self.len += 1;
-        match self.pieces.iter_mut().find(|(of, _)| *of == strand) {
-            Some((_, piece)) => piece.push(login),
-            None => self.pieces.push((strand, vec![login])),
-        }
-    }
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "the slot is the lower half")]
-fn strand_of(login: Login) -> usize {
-    (login.token.to_bits() as u32 as usize / STRAND_SLOTS) % STRANDS
 }
 
 /// How the fan-out is bounded and paced.
@@ -267,8 +199,8 @@ impl Fanout {
     /// Puts a publication on its way. Who calls this one publication after the other has them delivered in that order.
     /// [`run`](Self::run) has to be called with the strands that are answered.
     pub(crate) fn push(&self, publication: &Arc<Publication>, audience: Audience) -> Pushed {
-        let inline = audience.len <= INLINE_RECIPIENTS_MAX && self.limits.coalesce.is_zero();
-        self.backlog.fetch_add(audience.len, Ordering::Relaxed);
+        let inline = audience.len() <= INLINE_RECIPIENTS_MAX && self.limits.coalesce.is_zero();
+        self.backlog.fetch_add(audience.len(), Ordering::Relaxed);
         if !audience.pieces.is_empty() {
             publication.is_carried_by(audience.pieces.len());
             self.backlog_bytes.fetch_add(publication.bytes(), Ordering::Relaxed);
@@ -452,66 +384,4 @@ impl Fanout {
 pub(crate) struct Pushed {
     strands: Vec<(usize, usize)>,
     inline: bool,
-}
-
-/// A recipient's place in a round, and the job that it is a recipient of.
-type Place = (Login, usize);
-
-/// What a recipient got in a round, for the next one if it gets the same.
-struct Joined<'a> {
-    encoding: Encoding,
-    run: &'a [Place],
-    pieces: Vec<Piece>,
-}
-
-impl Joined<'_> {
-    fn suits(&self, login: Login, run: &[Place]) -> bool {
-        self.encoding == login.encoding
-            && self.run.len() == run.len()
-            && self.run.iter().zip(run).all(|((_, one), (_, other))| one == other)
-    }
-}
-
-/// Bytes for one `send`.
-#[derive(Debug)]
-struct Piece {
-    bytes: Message,
-    messages: u64,
-}
-
-/// The bytes of publications, in pieces of up to `piece_bytes` or of one message.
-fn join<'a>(
-    publications: impl Iterator<Item = &'a Arc<Publication>>,
-    encoding: Encoding,
-    piece_bytes: usize,
-) -> Vec<Piece> {
-    let mut pieces: Vec<Piece> = Vec::new();
-    let mut open: Vec<u8> = Vec::new();
-    let mut single: Option<&Message> = None;
-    let mut messages = 0;
-    let mut end = |open: &mut Vec<u8>, single: &mut Option<&'a Message>, messages: &mut u64| {
-        let bytes = match single.take() {
-            Some(bytes) => Message::clone(bytes),
-            None if *messages == 0 => return,
-            None => Message::from(std::mem::take(open)),
-        };
-        pieces.push(Piece { bytes, messages: std::mem::take(messages) });
-    };
-    for publication in publications {
-        let bytes = publication.encoded(encoding);
-        let joined = single.map_or(open.len(), |first| first.len());
-        if messages > 0 && joined + bytes.len() > piece_bytes {
-            end(&mut open, &mut single, &mut messages);
-        }
-        match (messages, single.take()) {
-            (0, _) => single = Some(bytes),
-            (_, first) => {
-                open.extend_from_slice(first.map_or(&[], |first| first));
-                open.extend_from_slice(bytes);
-            }
-        }
-        messages += 1;
-    }
-    end(&mut open, &mut single, &mut messages);
-    pieces
 }

@@ -1,7 +1,9 @@
 //! Where publishers and subscribers meet: login, logout, send.
 
+mod comeback;
+
 use crate::fanout::{Audience, Fanout, FanoutLimits};
-use crate::history::{History, HistoryLimits, Key, Missed, Span};
+use crate::history::{History, HistoryLimits, Key, Missed};
 use crate::logins::{Login, Logins};
 use crate::names::Names;
 use crate::position::Position;
@@ -9,6 +11,7 @@ use crate::publication::{Encoding, Publication};
 use crate::stats::Stats;
 use crate::stream::{Event, Shared, Stream};
 use crate::subscriptions::Subscriptions;
+pub(crate) use comeback::Rest;
 use lf_core::{Remote, Sender, Token};
 use parking_lot::MutexGuard;
 use std::hash::{BuildHasher, RandomState};
@@ -21,12 +24,8 @@ use std::time::{Duration, Instant};
 const LOOKUP: usize = 4096;
 /// How often recipients are looked up while others log in too fast; then these have to wait for it.
 const LOOKUPS_MAX: u32 = 4;
-/// Ids whose history is looked through for one who comes back; with more, something counts as lost.
-const RESUMED_KEYS_MAX: usize = 4096;
 /// Publishers that wait for room; more are refused at once.
 const WAITING_MAX: usize = 32;
-/// What is looked up of history at a time.
-const HISTORY_PIECE_BYTES: usize = 64 << 10;
 
 /// To whom a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,22 +61,6 @@ impl Welcome {
         let first = self.missed.messages.first();
         first.map_or(self.position, |first| Position { offset: first.position.offset - 1, ..first.position })
     }
-}
-
-/// What somebody who came back has not been given yet.
-#[derive(Debug)]
-pub(crate) struct Rest {
-    keys: Box<[Key]>,
-    span: Span,
-}
-
-/// Whose history counts for somebody who comes back.
-struct Keys {
-    keys: Vec<Key>,
-    /// Ids that they follow.
-    sources: u64,
-    /// There would be more.
-    cut: bool,
 }
 
 /// Where publishers and subscribers meet.
@@ -322,72 +305,6 @@ impl Hub {
         Welcome { ids: numbers, missed, position, rest }
     }
 
-    /// Looks up whose history counts, if somebody `resumes`, before the stream is locked: others wait for the lock.
-    fn lock_with_keys(&self, ids: &[&str], resumes: bool) -> (MutexGuard<'_, Stream>, Option<Keys>) {
-        if !resumes {
-            return (self.stream.lock(), None);
-        }
-        let _pin = self.names.pin();
-        let mut attempt = 1;
-        loop {
-            let keys = self.keys(ids);
-            let stream = self.stream.lock();
-            // Who begins to follow somebody right now must not miss that one's next message.
-            if keys.sources == self.sources(ids) || attempt == LOOKUPS_MAX {
-                return (stream, Some(keys));
-            }
-            attempt += 1;
-        }
-    }
-
-    fn sources(&self, ids: &[&str]) -> u64 {
-        let numbers = ids.iter().filter_map(|id| self.names.number(id));
-        numbers.map(|number| self.subscriptions.source_count(number)).sum()
-    }
-
-    fn keys(&self, ids: &[&str]) -> Keys {
-        let sources = self.sources(ids);
-        let mut keys = Vec::new();
-        let mut cut = false;
-        for id in ids {
-            let id: Arc<str> = (*id).into();
-            keys.extend([true, false].map(|direct| Key { id: Arc::clone(&id), direct }));
-            let Some(number) = self.names.number(&id) else { continue };
-            let room = RESUMED_KEYS_MAX.saturating_sub(keys.len());
-            let mut found = Vec::new();
-            self.subscriptions.sources(number, None, room + 1, &mut found);
-            cut |= found.len() > room;
-            found.truncate(room);
-            let names = found.iter().filter_map(|source| self.names.name(*source));
-            keys.extend(names.map(|id| Key { id: id.into(), direct: false }));
-        }
-        Keys { keys, sources, cut }
-    }
-
-    fn missed(&self, stream: &Stream, keys: Keys, from: Position) -> (Missed, Option<Rest>) {
-        // A position of another run says nothing about this one.
-        let known = from.epoch == self.epoch && from.offset <= stream.offset;
-        let span = Span { after: if known { from.offset } else { 0 }, through: stream.offset };
-        let mut missed = stream.history.since(&keys.keys, span, HISTORY_PIECE_BYTES);
-        missed.lost |= !known || keys.cut;
-        let rest = missed.more.then(|| {
-            let after = missed.messages.last().map_or(span.after, |last| last.position.offset);
-            Rest { keys: keys.keys.into(), span: Span { after, ..span } }
-        });
-        (missed, rest)
-    }
-
-    /// More of what was missed; `rest` is what is left then. Afterwards it is `None` if nothing is.
-    pub(crate) fn go_on(&self, rest: &mut Option<Box<Rest>>) -> Missed {
-        let Some(next) = rest else { return Missed::default() };
-        let missed = self.stream.lock().history.since(&next.keys, next.span, HISTORY_PIECE_BYTES);
-        match missed.messages.last().filter(|_| missed.more) {
-            Some(last) => next.span.after = last.position.offset,
-            None => *rest = None,
-        }
-        missed
-    }
-
     /// Forgets a connection under all its ids.
     pub(crate) fn logout(&self, ids: &[u32], token: Token, encoding: Encoding) {
         let login = Login { token, encoding };
@@ -443,60 +360,4 @@ impl Hub {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hub() -> Hub {
-        let names = Arc::new(Names::default());
-        let options =
-            HubOptions { history: HistoryLimits::default(), fanout: FanoutLimits::default(), disconnects: true };
-        Hub::new(Arc::clone(&names), Subscriptions::in_memory(names), &options, Arc::default())
-    }
-
-    fn to(id: &str) -> Destination<'_> {
-        Destination { id, direct: false }
-    }
-
-    /// Whether a message to `id` goes to a connection that does `meanwhile` while its recipients are looked up.
-    fn reaches(hub: &Hub, id: &str, login: Login, meanwhile: impl FnOnce()) -> bool {
-        let _lookup = hub.stream.look_up();
-        let before = hub.stream.events();
-        let mut audience = hub.audience(hub.names.number(id), false);
-        meanwhile();
-        let stream = hub.stream.lock();
-        hub.stream.since(&stream, before).unwrap().for_each(|event| hub.follow(*event, to(id), &mut audience));
-        assert_eq!(audience.len(), usize::from(audience.contains(login)));
-        audience.contains(login)
-    }
-
-    #[test]
-    fn a_connection_that_polls_for_somebody_else_meanwhile_is_not_mistaken() {
-        let hub = hub();
-        let login = Login { token: Token::from_bits(7), encoding: Encoding::Poll };
-        let log_in = |ids: &[&str]| hub.login(ids, login.token, login.encoding, None).ids;
-        let log_out = |ids: &[u32]| hub.logout(ids, login.token, login.encoding);
-        let first = log_in(&["a"]);
-        let mut second = Vec::new();
-        assert!(!reaches(&hub, "a", login, || {
-            log_out(&first);
-            second = log_in(&["b"]);
-        }));
-        assert!(reaches(&hub, "a", login, || {
-            log_out(&second);
-            second = log_in(&["c", "a"]);
-        }));
-        assert!(reaches(&hub, "a", login, || ()));
-        log_out(&second);
-        assert!(hub.names.is_empty());
-    }
-
-    #[test]
-    fn a_hub_that_is_closed_takes_no_message() {
-        let hub = hub();
-        let publish = || hub.publish(to("a"), Arc::from(&b"x"[..]), None, &mut None);
-        assert_eq!(publish(), Some(0));
-        hub.close(Duration::ZERO);
-        assert_eq!(publish(), None);
-        assert_eq!(hub.stats().published.get(), 1);
-    }
-}
+mod tests;
