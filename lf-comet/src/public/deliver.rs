@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime};
 
 /// Up to here bytes are copied, so that several messages of a turn make one `send`.
 const COPY_BYTES_MAX: usize = 4096;
+/// Before a token ends there is no heartbeat any more.
+const EXPIRES_SOON: Duration = Duration::from_secs(1);
 /// Bytes that are given to the socket at a time, to see whether it takes them.
 const FLUSH_BYTES: usize = 16 << 10;
 
@@ -142,8 +144,12 @@ impl Public {
     pub(super) fn beat(&self, cx: &mut Cx<'_>) {
         let (token, remote, unsent) = (cx.token(), cx.remote(), cx.unsent_bytes());
         let Some(session) = &mut cx.state.0 else { return };
-        if session.expires().is_some_and(|expires| expires <= SystemTime::now()) {
-            return self.expire(cx);
+        match session.expires().map(time_until) {
+            Some(Duration::ZERO) => return self.expire(cx),
+            // The timer's clock may be a little ahead of the token's.
+            Some(left) if left < EXPIRES_SOON => return cx.set_timer(left),
+            _ if self.options.heartbeat.is_zero() => return self.await_beat(cx, Duration::ZERO),
+            _ => {}
         }
         // Who has not taken the last bytes yet is watched by the write deadline.
         if unsent == 0 {
