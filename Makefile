@@ -5,6 +5,8 @@ SHELL := bash
 CARGO ?= cargo
 # Connections that the churn test opens and closes.
 CHURN ?= 1000000
+# Logins that the churn test of lf-comet makes and ends.
+LOGINS ?= 100000
 MDBOOK ?= mdbook
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 60
@@ -33,8 +35,9 @@ models: ## The claim word, the outbox, the baton and the batch under loom
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom LOOM_MAX_PREEMPTIONS=3 \
 		$(CARGO) test -p lf-core --lib --profile model model
 
-churn: ## Opens and closes CHURN connections while others send; no byte may go astray
+churn: ## Opens and closes CHURN connections, makes and ends LOGINS logins, while others send; nothing may go astray
 	LF_CHURN=$(CHURN) $(CARGO) nextest run -p lf-core --features lf-core/faults --test churn --no-capture
+	LF_LOGINS=$(LOGINS) $(CARGO) nextest run -p lf-comet --test churn --no-capture
 
 fuzz: setup ## Fuzzes the codecs, each target for FUZZ_SECONDS; lf-core/fuzz/README.md says what becomes of it
 	@command -v c++ >/dev/null || $(MAKE) --no-print-directory apt PACKAGES=g++

@@ -11,8 +11,8 @@ use common::{Program, until};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Logins; `LF_LOGINS` asks for another number.
-const LOGINS: usize = 100_000;
+/// Logins; `LF_LOGINS` asks for more, as `make churn` does.
+const LOGINS: usize = 20_000;
 const CLIENTS: usize = 4;
 /// Ids that come again and again, and that follow a star.
 const FANS: usize = 64;
