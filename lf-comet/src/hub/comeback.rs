@@ -84,14 +84,15 @@ impl Hub {
         (missed, rest)
     }
 
-    /// More of what was missed; `rest` is what is left then. Afterwards it is `None` if nothing is.
-    pub(crate) fn go_on(&self, rest: &mut Option<Box<Rest>>) -> Missed {
-        let Some(next) = rest else { return Missed::default() };
+    /// More of what was missed, and the position that it is after; `rest` is what is left then, `None` if nothing is.
+    pub(crate) fn go_on(&self, rest: &mut Option<Box<Rest>>) -> Option<(Missed, Position)> {
+        let next = rest.as_mut()?;
         let missed = self.stream.lock().history.since(&next.keys, next.span, HISTORY_PIECE_BYTES);
+        let before = missed.messages.first().map_or(next.span.through, |first| first.position.offset - 1);
         match missed.messages.last().filter(|_| missed.more) {
             Some(last) => next.span.after = last.position.offset,
             None => *rest = None,
         }
-        missed
+        Some((missed, Position { epoch: self.epoch, offset: before }))
     }
 }

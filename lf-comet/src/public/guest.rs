@@ -110,12 +110,10 @@ impl Session {
             self.tidy();
             return Some(Next::Message(record));
         }
-        extra.rest.as_ref()?;
-        let Missed { messages, lost, .. } = hub.go_on(&mut extra.rest);
+        let (Missed { messages, lost, .. }, before) = hub.go_on(&mut extra.rest)?;
         extra.missed = messages.into();
         if lost {
-            let first = extra.missed.front().map(|first| first.position);
-            return Some(Next::Lost(first.map(|first| Position { offset: first.offset - 1, ..first })));
+            return Some(Next::Lost(before));
         }
         let next = extra.missed.pop_front().map(Next::Message);
         self.tidy();
@@ -166,8 +164,8 @@ impl Session {
 #[derive(Debug)]
 pub(super) enum Next {
     Message(Record),
-    /// Some are gone since; what follows is after this position, if it is known.
-    Lost(Option<Position>),
+    /// Some are gone since; what follows is after this position.
+    Lost(Position),
 }
 
 impl Extra {

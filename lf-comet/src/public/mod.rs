@@ -234,7 +234,7 @@ impl Public {
         let session = Session::new(&ids, encoding, ask.transport).ends_at(expires);
         self.begin(cx, session.catches_up(missed.messages, rest));
         if missed.lost {
-            self.say_lost(cx, encoding, Some(before));
+            self.say_lost(cx, encoding, before);
         }
         self.go_on(cx);
         let heartbeat_ms = u64::try_from(self.options.heartbeat.as_millis()).unwrap_or(u64::MAX);
@@ -248,11 +248,10 @@ impl Public {
     }
 
     /// Messages are gone that the subscriber should have had. What comes next is after `before`.
-    fn say_lost(&self, cx: &mut Cx<'_>, encoding: Encoding, before: Option<Position>) {
+    fn say_lost(&self, cx: &mut Cx<'_>, encoding: Encoding, before: Position) {
         match encoding {
             Encoding::EventChunk | Encoding::Event => {
-                let id = before.map(|position| format!("id: {position}\n")).unwrap_or_default();
-                cx.chunk(format!("event: lost\n{id}data: {{}}\n\n").as_bytes());
+                cx.chunk(format!("event: lost\nid: {before}\ndata: {{}}\n\n").as_bytes());
             }
             Encoding::JsonChunk | Encoding::JsonLine => cx.chunk(b"{\"lost\":true}\n"),
             Encoding::JsonFrame => cx.send_text("{\"lost\":true}"),
