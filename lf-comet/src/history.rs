@@ -26,6 +26,12 @@ impl Default for HistoryLimits {
     }
 }
 
+impl HistoryLimits {
+    fn is_too_old(&self, record: &Record, now: Instant) -> bool {
+        self.age.is_some_and(|age| now.duration_since(record.at) > age)
+    }
+}
+
 /// What a message takes beside its body.
 const ENTRY_BYTES: usize = 256;
 
@@ -87,6 +93,14 @@ pub(crate) struct Missed {
     pub(crate) lost: bool,
 }
 
+impl Missed {
+    /// The position that the first message is right after; `end` if there is none.
+    pub(crate) fn begins_after(&self, end: Position) -> Position {
+        let first = self.messages.first().map(|first| first.position);
+        first.map_or(end, |first| Position { offset: first.offset - 1, ..first })
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct History {
     limits: HistoryLimits,
@@ -119,9 +133,8 @@ impl History {
             let record = Record::new(publication, now);
             self.bytes += record.bytes();
             ring.entries.push_back(record);
-            let too_old = |at: Instant| self.limits.age.is_some_and(|age| now.duration_since(at) > age);
             while ring.entries.len() > self.limits.messages
-                || ring.entries.front().is_some_and(|first| too_old(first.at))
+                || ring.entries.front().is_some_and(|first| self.limits.is_too_old(first, now))
             {
                 self.bytes -= ring.forget_first();
             }
@@ -182,7 +195,7 @@ impl History {
                 if record.expires.is_some_and(|expires| expires <= now) {
                     continue;
                 }
-                if self.limits.age.is_some_and(|age| now.duration_since(record.at) > age) {
+                if self.limits.is_too_old(record, now) {
                     missed.lost = true;
                     continue;
                 }

@@ -88,11 +88,11 @@ impl Hub {
     pub(crate) fn go_on(&self, rest: &mut Option<Box<Rest>>) -> Option<(Missed, Position)> {
         let next = rest.as_mut()?;
         let missed = self.stream.lock().history.since(&next.keys, next.span, HISTORY_PIECE_BYTES);
-        let before = missed.messages.first().map_or(next.span.through, |first| first.position.offset - 1);
+        let before = missed.begins_after(Position { epoch: self.epoch, offset: next.span.through });
         match missed.messages.last().filter(|_| missed.more) {
             Some(last) => next.span.after = last.position.offset,
             None => *rest = None,
         }
-        Some((missed, Position { epoch: self.epoch, offset: before }))
+        Some((missed, before))
     }
 }

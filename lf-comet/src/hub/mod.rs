@@ -58,8 +58,7 @@ pub(crate) struct Welcome {
 impl Welcome {
     /// What comes first is after this position.
     pub(crate) fn begins_after(&self) -> Position {
-        let first = self.missed.messages.first();
-        first.map_or(self.position, |first| Position { offset: first.position.offset - 1, ..first.position })
+        self.missed.begins_after(self.position)
     }
 }
 
@@ -185,8 +184,7 @@ impl Hub {
     }
 
     /// Publishes a message; answers how many connections it goes to; `None` if the hub is closed. Never waits for one of
-    /// them. `sender` is kept by who
-    /// publishes several messages in a row.
+    /// them. `sender` is kept by who publishes several messages in a row.
     pub fn publish(
         &self,
         to: Destination<'_>,
@@ -220,14 +218,9 @@ impl Hub {
             let before = self.stream.events();
             let mut audience = self.audience(self.names.number(to.id), to.direct);
             let stream = self.stream.lock();
-            let all_known = match self.stream.since(&stream, before) {
-                Some(events) => {
-                    events.for_each(|event| self.follow(*event, to, &mut audience));
-                    true
-                }
-                None => false,
-            };
-            if all_known {
+            let events = self.stream.since(&stream, before).map(|events| events.copied().collect::<Vec<_>>());
+            if let Some(events) = events {
+                events.into_iter().for_each(|event| self.follow(event, to, &mut audience));
                 return (stream, audience);
             }
         }

@@ -1,7 +1,7 @@
 //! Messages on their last step: out of the socket, or put off, or dropped.
 
 use super::guest::{Next, Session, cost};
-use super::{Cx, Public, Slow};
+use super::{Cx, NEXT, Public, Slow};
 use crate::position::Position;
 use crate::publication::Encoding;
 use crate::stats::Transport;
@@ -121,14 +121,14 @@ impl Public {
         }
         let next = position_in(last_line(fresh)).unwrap_or_default().to_owned();
         let body = poll_body(fresh, &next);
-        self.finish_poll(cx, 200, &[("Content-Type", "application/json"), ("Lf-Next", &next)], &body);
+        self.finish_poll(cx, 200, &[("Content-Type", "application/json"), (NEXT, &next)], &body);
     }
 
     /// Nothing came for a poll.
     pub(super) fn end_poll(&self, cx: &mut Cx<'_>) {
         let since = cx.state.0.as_ref().and_then(Session::since);
         let next = since.map(|position| position.to_string()).unwrap_or_default();
-        self.finish_poll(cx, 204, &[("Lf-Next", &next)], b"");
+        self.finish_poll(cx, 204, &[(NEXT, &next)], b"");
     }
 
     fn finish_poll(&self, cx: &mut Cx<'_>, status: u16, fields: &[(&str, &str)], body: &[u8]) {

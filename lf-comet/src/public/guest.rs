@@ -112,10 +112,7 @@ impl Session {
         }
         let (Missed { messages, lost, .. }, before) = hub.go_on(&mut extra.rest)?;
         extra.missed = messages.into();
-        if lost {
-            return Some(Next::Lost(before));
-        }
-        let next = extra.missed.pop_front().map(Next::Message);
+        let next = if lost { Some(Next::Lost(before)) } else { extra.missed.pop_front().map(Next::Message) };
         self.tidy();
         next
     }
