@@ -202,12 +202,11 @@ impl<C: Codec, S> Context<'_, C, S> {
         f()
     }
 
-    /// Calls [`Handler::timeout`] with [`Timeout::User`] after `after` (to the millisecond, never early). A
+    /// Calls [`Handler::timeout`] with [`Timeout::User`] after `after` (to the millisecond, never early; a year at most). A
     /// connection has one such timer: setting it again moves it.
     pub fn set_timer(&mut self, after: Duration) {
-        let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX / 2);
         // The clock was read at the start of the batch: one more millisecond makes it never early.
-        self.conn.deadlines.user_ms = self.work.server.now_ms().saturating_add(after_ms).saturating_add(1);
+        self.conn.deadlines.user_ms = crate::work::after_ms(self.work.server.now_ms(), Some(after)) + 1;
     }
 
     /// Forgets the timer.

@@ -16,17 +16,42 @@ const SLOTS: usize = 1 << BITS_PER_LEVEL;
 const LEVELS: usize = 6;
 const SPAN_MS: u64 = 1 << (BITS_PER_LEVEL * 6);
 
+/// The furthest deadline: a year ahead, which is within the span.
+pub(crate) const AHEAD_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub(crate) due_ms: u64,
     pub(crate) slot: u32,
 }
 
+/// An entry where there may be millions. A slot of the wheel is at most twelve days wide, so the lower half of the time,
+/// which tells 24 days to either side apart, is enough there.
+#[derive(Clone, Copy, Debug)]
+struct Packed {
+    due_low: u32,
+    slot: u32,
+}
+
+impl Packed {
+    #[allow(clippy::cast_possible_truncation, reason = "the lower half")]
+    const fn new(due_ms: u64, slot: u32) -> Self {
+        Self { due_low: due_ms as u32, slot }
+    }
+
+    /// The entry, which is within 24 days of `near_ms`.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a distance, of either sign")]
+    const fn unpack(self, near_ms: u64) -> Entry {
+        let away = self.due_low.wrapping_sub(near_ms as u32) as i32;
+        Entry { due_ms: near_ms.wrapping_add_signed(away as i64), slot: self.slot }
+    }
+}
+
 #[derive(Debug)]
 struct Level {
     /// A bit for each slot that holds entries.
     occupied: u64,
-    slots: [Vec<Entry>; SLOTS],
+    slots: [Vec<Packed>; SLOTS],
 }
 
 /// A hierarchical timing wheel (Varghese and Lauck, 1987) of one-millisecond ticks.
@@ -56,7 +81,7 @@ impl Wheel {
         let level = (((u64::BITS - 1 - differing.leading_zeros()) / BITS_PER_LEVEL) as usize).min(LEVELS - 1);
         let slot = slot_of(look_ms, level);
         self.levels[level].occupied |= 1 << slot;
-        self.levels[level].slots[slot].push(Entry { due_ms, slot: guest });
+        self.levels[level].slots[slot].push(Packed::new(due_ms, guest));
     }
 
     /// The first slot that holds something: when it begins, its level and its place there.
@@ -86,7 +111,8 @@ impl Wheel {
             }
             self.now_ms = self.now_ms.max(begins_ms);
             self.levels[level].occupied &= !(1 << slot);
-            for entry in std::mem::take(&mut self.levels[level].slots[slot]) {
+            for packed in std::mem::take(&mut self.levels[level].slots[slot]) {
+                let entry = packed.unpack(self.now_ms);
                 if entry.due_ms <= self.now_ms { due(entry) } else { self.insert(entry.due_ms, entry.slot) }
             }
         }
@@ -202,6 +228,27 @@ mod tests {
             assert_eq!(run(&mut wheel, due_ms), [u32::try_from(due_ms).unwrap()]);
         }
         assert!(wheel.first().is_none());
+    }
+
+    #[test]
+    fn deadlines_of_weeks_and_months_keep_their_times() {
+        const DAY_MS: u64 = 86_400_000;
+        for begin_ms in [0, 40 * DAY_MS, u64::from(u32::MAX) - 5] {
+            let mut wheel = Wheel::new();
+            run(&mut wheel, begin_ms);
+            for days in [1, 12, 13, 24, 25, 30, 49, 50, 51, 100, 300, 366] {
+                wheel.insert(begin_ms + days * DAY_MS + days, u32::try_from(days).unwrap());
+            }
+            let mut fired = Vec::new();
+            // The leader comes by at its own times, which may be far apart.
+            for now_ms in (0..400).step_by(7).map(|days| begin_ms + days * DAY_MS) {
+                wheel.advance(now_ms, |entry| {
+                    assert!(entry.due_ms <= now_ms && entry.due_ms + 8 * DAY_MS > now_ms, "{entry:?} at {now_ms}");
+                    fired.push((entry.slot, (entry.due_ms - begin_ms) / DAY_MS));
+                });
+            }
+            assert_eq!(fired, [1, 12, 13, 24, 25, 30, 49, 50, 51, 100, 300, 366].map(|days| (days, u64::from(days))));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::outbox::Message;
 use crate::shared::Shared;
 use crate::stats::{CloseReason, Count, Sheet};
 use crate::sys::socket;
-use crate::timer::NEVER_MS;
+use crate::timer::{AHEAD_MS_MAX, NEVER_MS};
 use crossbeam_utils::CachePadded;
 use std::io;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub(crate) struct Work {
 }
 
 pub(crate) fn after_ms(now_ms: u64, limit: Option<Duration>) -> u64 {
-    limit.map_or(NEVER_MS, |limit| now_ms.saturating_add(u64::try_from(limit.as_millis()).unwrap_or(NEVER_MS)))
+    limit.map_or(NEVER_MS, |limit| now_ms + u64::try_from(limit.as_millis()).unwrap_or(NEVER_MS).min(AHEAD_MS_MAX))
 }
 
 pub(crate) fn reason_of(error: &io::Error) -> CloseReason {
