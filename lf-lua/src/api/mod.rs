@@ -1,0 +1,1 @@
+//! What scripts find under `lf`, apart from what the engine itself gives them.
