@@ -53,6 +53,11 @@ impl Sight {
     pub(crate) const fn is_serving(self) -> bool {
         self.0 & STATE == SERVING
     }
+
+    /// What is seen while that leader serves.
+    pub(crate) const fn serving(lead: &Lead) -> Self {
+        Self(lead.term | SERVING)
+    }
 }
 
 impl Baton {

@@ -17,6 +17,7 @@ mod admission;
 mod batch;
 mod baton;
 mod bell;
+mod blocking;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod codec;
@@ -45,6 +46,7 @@ mod turn;
 mod work;
 mod worker;
 
+pub use blocking::hand_over;
 pub use config::{Deal, OutputLimits, Promotion, Rebalance, Timeouts, Trigger};
 pub use error::{Error, SendError};
 pub use handler::{Closed, Context, Handler, Outcome, Timeout};

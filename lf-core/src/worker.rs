@@ -1,5 +1,6 @@
 //! A worker: leads its group, or rests until it is promoted.
 
+use crate::blocking;
 use crate::config::Promotion;
 use crate::drive;
 use crate::group::{Group, batch_events};
@@ -53,6 +54,7 @@ impl Worker {
         match server.config.promotion {
             Promotion::Adaptive => {
                 while let Some(lead) = group.baton.take(self.seat) {
+                    blocking::leads(&server, self.group, &lead);
                     self.work.lead = Some(lead);
                     self.lead(group);
                 }

@@ -79,6 +79,12 @@ impl<'a> Request<'a> {
         })
     }
 
+    /// The lines of all fields as they came, each with its CR LF. They have been checked.
+    #[must_use]
+    pub fn field_lines(&self) -> &'a [u8] {
+        self.fields
+    }
+
     /// The values of all fields with that name, whose case does not matter.
     pub fn headers<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         lines(self.fields).filter_map(move |line| {

@@ -1,0 +1,16 @@
+//! Running scripts: VMs that one thread at a time works with, and the calls that are suspended in them.
+
+mod command;
+mod deadlines;
+mod host;
+mod pool;
+mod runtime;
+mod strand;
+mod sys;
+mod vm;
+
+pub(crate) use command::Command;
+pub(crate) use host::{Host, Limits};
+pub(crate) use pool::Pool;
+pub(crate) use sys::install;
+pub(crate) use vm::{Answer, Completion, Event, LoadError, NsheadAnswer, Request, Source, Vm};

@@ -1,0 +1,297 @@
+//! What the prelude, which is Lua, needs of Rust; and the prelude itself.
+
+use super::command::{Command, write_field};
+use super::host::Host;
+use super::sys;
+use super::vm::{LoadError, Source, Stage, Vm, header_of, joined};
+use crate::api;
+use bstr::ByteSlice;
+use lf_core::Token;
+use lf_core::codec::{Codec, Nshead, NsheadFrame};
+use mlua::{Lua, LuaString, Table};
+use parking_lot::Mutex;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Tags of commands that are nothing but bytes, as the prelude gives them.
+const SEND: u8 = 1;
+const CHUNK: u8 = 9;
+const TEXT: u8 = 11;
+const BINARY: u8 = 12;
+const PING: u8 = 13;
+/// ... and of those that are nothing at all.
+const CLOSE: u8 = 2;
+const RELEASE: u8 = 5;
+const WATCH: u8 = 6;
+const FINISH: u8 = 10;
+
+/// No wait is longer.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+const PRELUDE: [(&str, &str); 4] = [
+    ("=lf.tasks", include_str!("../prelude/tasks.lua")),
+    ("=lf", include_str!("../prelude/lf.lua")),
+    ("=lf.http", include_str!("../prelude/http.lua")),
+    ("=lf.tcp", include_str!("../prelude/tcp.lua")),
+];
+
+/// Where the functions that the prelude calls find things.
+#[derive(Clone)]
+struct Runtime {
+    host: Arc<Host>,
+    stage: Arc<Mutex<Stage>>,
+    vm: Arc<OnceLock<Weak<Vm>>>,
+}
+
+/// What a Lua function answers that can fail: `true`, or `nil` and an error.
+type Done = (Option<bool>, Option<String>);
+
+const DONE: Done = (Some(true), None);
+
+fn failed(error: impl Into<String>) -> Done {
+    (None, Some(error.into()))
+}
+
+impl Runtime {
+    fn vm(&self) -> Option<Arc<Vm>> {
+        self.vm.get()?.upgrade()
+    }
+
+    fn is_current(&self, token: Token) -> bool {
+        self.stage.lock().current == Some(token)
+    }
+
+    /// Carries a command out at the end of the turn if it is for the connection whose turn this is; else sends it.
+    fn command(&self, (slot, generation): (u32, u32), command: &Command<'_>) -> Done {
+        let token = joined(slot, generation);
+        {
+            let mut stage = self.stage.lock();
+            if stage.current == Some(token) {
+                command.write(&mut stage.commands);
+                return DONE;
+            }
+        }
+        match self.host.send(token, command) {
+            Ok(()) => DONE,
+            Err(lf_core::SendError::Gone) => failed("closed"),
+            Err(error) => failed(error.to_string()),
+        }
+    }
+
+    fn bytes(&self, connection: (u32, u32), tag: u8, bytes: &[u8]) -> Done {
+        let command = match tag {
+            SEND => Command::Send(bytes),
+            CHUNK => Command::Chunk(bytes),
+            TEXT => Command::Text(bytes),
+            BINARY => Command::Binary(bytes),
+            PING => Command::Ping(bytes),
+            _ => return failed("no such command"),
+        };
+        self.command(connection, &command)
+    }
+
+    fn plain(&self, connection: (u32, u32), tag: u8) -> Done {
+        let command = match tag {
+            CLOSE => Command::Close,
+            RELEASE => Command::Release,
+            WATCH => Command::Watch,
+            FINISH => Command::Finish,
+            _ => return failed("no such command"),
+        };
+        self.command(connection, &command)
+    }
+
+    fn deadline(&self, ticket: f64, seconds: f64) {
+        // What is no time at all, such as NaN, is over at once.
+        let wait = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(WAIT_MAX).min(WAIT_MAX);
+        let due_ms = self.host.now_ms() + u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(0);
+        self.stage.lock().deadlines.set(ticket, due_ms);
+    }
+
+    fn peer(&self, (slot, generation): (u32, u32)) -> Option<String> {
+        let token = joined(slot, generation);
+        let stage = self.stage.lock();
+        let peer = stage.peer.filter(|_| stage.current == Some(token));
+        drop(stage);
+        let peer = peer.or_else(|| Some(self.host.remote()?.look_at(token)?.peer));
+        peer.map(|peer| peer.to_string())
+    }
+}
+
+/// Fields that the prelude gives as name, value, name, value ...
+fn fields_of(fields: Option<&Table>) -> mlua::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let Some(fields) = fields else { return Ok(out) };
+    let len = fields.raw_len();
+    for place in (1..len).step_by(2) {
+        let name: LuaString = fields.raw_get(place)?;
+        let value: LuaString = fields.raw_get(place + 1)?;
+        write_field(&mut out, &name.as_bytes(), &value.as_bytes());
+    }
+    Ok(out)
+}
+
+type At = (u32, u32);
+
+fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Result<()> {
+    let of = || runtime.clone();
+    let r = of();
+    rt.set("bytes", lua.create_function(move |_, (slot, generation, tag, bytes): (u32, u32, u8, LuaString)| {
+        Ok(r.bytes((slot, generation), tag, &bytes.as_bytes()))
+    })?)?;
+    let r = of();
+    rt.set("plain", lua.create_function(move |_, (slot, generation, tag): (u32, u32, u8)| {
+        Ok(r.plain((slot, generation), tag))
+    })?)?;
+    let r = of();
+    rt.set("want", lua.create_function(move |_, (slot, generation, ticket): (u32, u32, f64)| {
+        Ok(r.command((slot, generation), &Command::Want(ticket)))
+    })?)?;
+    let r = of();
+    rt.set("drained", lua.create_function(move |_, (slot, generation, ticket): (u32, u32, f64)| {
+        Ok(r.command((slot, generation), &Command::Drained(ticket)))
+    })?)?;
+    let r = of();
+    type Respond = (u32, u32, u16, Option<Table>, LuaString);
+    rt.set("respond", lua.create_function(move |_, (slot, generation, status, fields, body): Respond| {
+        let fields = fields_of(fields.as_ref())?;
+        Ok(r.command((slot, generation), &Command::respond(status, &fields, &body.as_bytes())))
+    })?)?;
+    let r = of();
+    rt.set("start", lua.create_function(move |_, (slot, generation, status, fields): (u32, u32, u16, Option<Table>)| {
+        let fields = fields_of(fields.as_ref())?;
+        Ok(r.command((slot, generation), &Command::start(status, &fields)))
+    })?)?;
+    let r = of();
+    type CloseSocket = (u32, u32, u16, LuaString);
+    rt.set("close_socket", lua.create_function(move |_, (slot, generation, code, reason): CloseSocket| {
+        Ok(r.command((slot, generation), &Command::CloseSocket { code, reason: &reason.as_bytes() }))
+    })?)?;
+    let r = of();
+    type Rpc = (u32, u32, bool, Option<f64>, Option<f64>, Option<f64>, Option<LuaString>, Option<f64>, LuaString);
+    rt.set("nshead", lua.create_function(move |_, call: Rpc| {
+        let (slot, generation, ok, id, version, log_id, provider, reserved, body) = call;
+        let mut header = header_of((id, version, log_id, reserved), provider.as_ref());
+        if !ok {
+            header.provider = crate::serve::NSHEAD_FAILED;
+        }
+        let mut frame = Vec::new();
+        let body = body.as_bytes();
+        if Nshead::default().encode(NsheadFrame { header, body: &body }, &mut frame).is_err() {
+            return Ok(r.plain((slot, generation), CLOSE));
+        }
+        r.bytes((slot, generation), SEND, &frame);
+        Ok(r.plain((slot, generation), RELEASE))
+    })?)?;
+    let r = of();
+    rt.set("peer", lua.create_function(move |_, at: At| Ok(r.peer(at)))?)?;
+    rt.set("connection_id", lua.create_function(|_, (slot, generation): At| Ok(joined(slot, generation).to_string()))?)?;
+    let r = of();
+    rt.set("head", lua.create_function(move |lua, (slot, generation): At| {
+        if !r.is_current(joined(slot, generation)) {
+            return Ok(None);
+        }
+        let stage = r.stage.lock();
+        lua.create_string(&stage.head).map(Some)
+    })?)
+}
+
+fn other_functions(lua: &Lua, rt: &Table, runtime: &Runtime, number: u64) -> mlua::Result<()> {
+    let r = runtime.clone();
+    rt.set("deadline", lua.create_function(move |_, (ticket, seconds): (f64, f64)| {
+        r.deadline(ticket, seconds);
+        Ok(())
+    })?)?;
+    rt.set("now", lua.create_function(|_, ()| {
+        Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64()))
+    })?)?;
+    let r = runtime.clone();
+    rt.set("request_id", lua.create_function(move |_, ()| Ok(r.host.request_id()))?)?;
+    rt.set("failed", lua.create_function(|_, (id, trace): (LuaString, LuaString)| {
+        tracing::error!(id = %id.to_string_lossy(), "the script failed: {}", trace.to_string_lossy());
+        Ok(())
+    })?)?;
+    rt.set("logs", lua.create_function(|_, level: u32| {
+        Ok(match level {
+            1 => tracing::enabled!(target: "script", tracing::Level::ERROR),
+            2 => tracing::enabled!(target: "script", tracing::Level::WARN),
+            3 => tracing::enabled!(target: "script", tracing::Level::INFO),
+            _ => tracing::enabled!(target: "script", tracing::Level::DEBUG),
+        })
+    })?)?;
+    rt.set("log", lua.create_function(|_, (level, text): (u32, LuaString)| {
+        let text = text.as_bytes();
+        let text = text.as_bstr();
+        match level {
+            1 => tracing::error!(target: "script", "{text}"),
+            2 => tracing::warn!(target: "script", "{text}"),
+            3 => tracing::info!(target: "script", "{text}"),
+            _ => tracing::debug!(target: "script", "{text}"),
+        }
+        Ok(())
+    })?)?;
+    let r = runtime.clone();
+    rt.set("vm", lua.create_function(move |lua, ()| {
+        let group = r.vm().map_or(0, |vm| vm.group);
+        lua.create_table_from([("id", number), ("group", group as u64)])
+    })?)?;
+    rt.set("blocking", lua.create_function(|_, ()| {
+        lf_core::hand_over();
+        Ok(())
+    })?)?;
+    let r = runtime.clone();
+    rt.set("connect", lua.create_function(move |_, (ticket, address, seconds): (f64, String, f64)| {
+        let (Some(vm), Some(remote), Some(sockets)) = (r.vm(), r.host.remote(), r.host.sockets.get()) else {
+            return Ok(());
+        };
+        let timeout = Duration::try_from_secs_f64(seconds.max(0.001)).unwrap_or(WAIT_MAX);
+        sockets.connect(remote, &vm, ticket, address, timeout);
+        Ok(())
+    })?)?;
+    let r = runtime.clone();
+    rt.set("unwant", lua.create_function(move |_, (slot, generation): At| {
+        Ok(r.command((slot, generation), &Command::Want(0.0)))
+    })?)
+}
+
+/// Gives a new VM its functions; answers the table that they and the prelude share.
+pub(super) fn install(
+    lua: &Lua,
+    host: &Arc<Host>,
+    stage: &Arc<Mutex<Stage>>,
+    vm: &Arc<OnceLock<Weak<Vm>>>,
+    source: &Source,
+    number: u64,
+) -> Result<Table, LoadError> {
+    sys::prepare(lua);
+    if source.untrusted {
+        lua.set_memory_limit(host.limits.vm_bytes)?;
+    }
+    let runtime = Runtime { host: Arc::clone(host), stage: Arc::clone(stage), vm: Arc::clone(vm) };
+    let rt = lua.create_table()?;
+    connection_functions(lua, &rt, &runtime)?;
+    other_functions(lua, &rt, &runtime, number)?;
+    let internals = lua.create_table()?;
+    let lf = lua.create_table()?;
+    api::install(lua, &lf, host)?;
+    for (name, text) in PRELUDE {
+        lua.load(text).set_name(name).call::<()>((&rt, &internals, &lf))?;
+    }
+    lua.globals().set("lf", lf)?;
+    if let Some(path) = &source.lua_path {
+        let package: Table = lua.globals().get("package")?;
+        let before: String = package.get("path")?;
+        package.set("path", format!("{path};{before}"))?;
+    }
+    Ok(internals)
+}
+
+/// Runs the main chunk, which defines the servers.
+pub(super) fn run_main(lua: &Lua, internals: &Table, source: &Source) -> Result<(), LoadError> {
+    let name = format!("@{}", source.path.display());
+    internals.set("loading", true)?;
+    let chunk = lua.load(source.text.as_bstr().as_bytes()).set_name(name).set_mode(mlua::ChunkMode::Text);
+    chunk.exec()?;
+    internals.set("loading", false)?;
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! What cannot be done without `unsafe`: Lua states with their whole library, and interrupting a script that runs.
+//!
+//! The hook that ends a script is not armed while it runs as it should, because it would cost as much as the call. A
+//! thread that finds a script overdue sends a signal to the thread that runs it; the handler arms the hook there, as
+//! `lua.c` does for an interrupt from the keyboard: that is what `lua_sethook` may be called from.
+#![allow(unsafe_code, reason = "the one place of this crate that needs it; each block says why it is sound")]
+
+use super::vm::LoadError;
+use mlua::{Lua, LuaOptions, StdLib, ffi};
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
+
+/// Instructions between two looks, where hooks have to be armed always: Lua 5.4 keeps one for each coroutine.
+#[cfg(feature = "lua54")]
+const LOOK_EVERY: c_int = 10_000;
+
+/// What an overdue script is ended with; never shown as it is.
+const OVERDUE: &std::ffi::CStr = c"the call has used up its time: see --budget";
+
+/// A Lua state. A script that is not trusted gets no library that reaches the machine.
+pub(super) fn new_lua(untrusted: bool) -> Result<Lua, LoadError> {
+    let options = LuaOptions::new();
+    if untrusted {
+        let libs = StdLib::COROUTINE | StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS | StdLib::PACKAGE;
+        #[cfg(feature = "lua54")]
+        let libs = libs | StdLib::UTF8;
+        #[cfg(feature = "luajit")]
+        let libs = libs | StdLib::BIT | StdLib::JIT;
+        return Ok(Lua::new_with(libs, options)?);
+    }
+    // SAFETY: the whole library lets a script do what C can, which is what its author is trusted with.
+    Ok(unsafe { Lua::unsafe_new_with(StdLib::ALL, options) })
+}
+
+thread_local! {
+    /// The watch of the script that this thread runs; null while it runs none.
+    static RUNNING: Cell<*const Watch> = const { Cell::new(ptr::null()) };
+    static THREAD: Cell<c_int> = const { Cell::new(0) };
+}
+
+/// Who runs a VM, and since when.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    state: AtomicPtr<c_void>,
+    /// Odd while a script runs; each run has its own number.
+    run: AtomicU64,
+    /// The thread that runs it, for the kernel.
+    thread: AtomicI32,
+    /// This run has to end.
+    overdue: AtomicBool,
+    /// The main chunk runs, which has no coroutine of its own.
+    loading: AtomicBool,
+}
+
+impl Watch {
+    pub(super) fn new(lua: &Lua) -> Self {
+        // Reading a pointer is all that is done with it here.
+        let state = lua.state().cast::<c_void>();
+        Self {
+            state: AtomicPtr::new(state),
+            run: AtomicU64::new(0),
+            thread: AtomicI32::new(0),
+            overdue: AtomicBool::new(false),
+            loading: AtomicBool::new(false),
+        }
+    }
+
+    /// A script begins to run on this thread.
+    pub(super) fn begin(&self) {
+        if THREAD.get() == 0 {
+            // SAFETY: it has no preconditions.
+            THREAD.set(unsafe { libc::gettid() });
+        }
+        self.thread.store(THREAD.get(), Ordering::Relaxed);
+        RUNNING.set(self);
+        self.run.store(self.run.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    /// It has come to an end, or waits.
+    pub(super) fn end(&self) {
+        self.run.store(self.run.load(Ordering::Relaxed) + 1, Ordering::Release);
+        RUNNING.set(ptr::null());
+        if self.overdue.load(Ordering::Relaxed) {
+            self.disarm();
+        }
+    }
+
+    /// The main chunk begins or ends.
+    pub(super) fn load(&self, loading: bool) {
+        self.loading.store(loading, Ordering::Relaxed);
+    }
+
+    /// The number of the run that goes on, if one does.
+    pub(crate) fn run(&self) -> Option<u64> {
+        let run = self.run.load(Ordering::Acquire);
+        (run % 2 == 1).then_some(run)
+    }
+
+    /// Whether the run that goes on was told to end.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed)
+    }
+
+    /// Ends the run with that number, if it still goes on: its next instruction fails.
+    pub(crate) fn interrupt(&self, run: u64) {
+        if self.run.load(Ordering::Acquire) != run {
+            return;
+        }
+        self.overdue.store(true, Ordering::Release);
+        let thread = self.thread.load(Ordering::Relaxed);
+        // SAFETY: a signal that has a handler, to a thread of this process; if that is gone, or runs something else by
+        // now, the handler finds nothing to do.
+        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal()) };
+    }
+
+    /// No instruction fails any more.
+    pub(super) fn disarm(&self) {
+        self.overdue.store(false, Ordering::Relaxed);
+        #[cfg(feature = "luajit")]
+        // SAFETY: called by who runs the VM, between two runs or from within one; the state lives as long as the VM.
+        unsafe {
+            ffi::lua_sethook(self.state.load(Ordering::Relaxed).cast(), None, 0, 0);
+        }
+    }
+}
+
+fn signal() -> c_int {
+    libc::SIGRTMIN() + 7
+}
+
+/// Runs on the thread that runs the script, between any two instructions of it.
+extern "C" fn on_signal(_signal: c_int) {
+    let watch = RUNNING.get();
+    // SAFETY: it is set by `begin` and cleared by `end` on this very thread, and the VM lives in between.
+    let Some(watch) = (unsafe { watch.as_ref() }) else { return };
+    if watch.overdue.load(Ordering::Acquire) {
+        #[cfg(feature = "luajit")]
+        // SAFETY: `lua_sethook` may be called at any time from a signal handler on the state's own thread.
+        unsafe {
+            ffi::lua_sethook(watch.state.load(Ordering::Relaxed).cast(), Some(hook), ffi::LUA_MASKCOUNT, 1);
+        }
+    }
+}
+
+/// Ends the script if it has to end. The driver runs on the main state, which is spared: it has to clean up.
+unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, _: *mut ffi::lua_Debug) {
+    let watch = RUNNING.get();
+    // SAFETY: as in `on_signal`.
+    let Some(watch) = (unsafe { watch.as_ref() }) else { return };
+    if !watch.overdue.load(Ordering::Relaxed) {
+        return;
+    }
+    // SAFETY: a hook may push, pop and raise errors; no value with a destructor lives in this frame.
+    unsafe {
+        let is_main = ffi::lua_pushthread(state) == 1;
+        ffi::lua_pop(state, 1);
+        if is_main && !watch.loading.load(Ordering::Relaxed) {
+            return;
+        }
+        ffi::lua_pushstring(state, OVERDUE.as_ptr());
+        ffi::lua_error(state);
+    }
+}
+
+/// Makes scripts interruptible, once for the process.
+pub(crate) fn install() -> std::io::Result<()> {
+    static INSTALLED: OnceLock<Result<(), i32>> = OnceLock::new();
+    let installed = INSTALLED.get_or_init(|| {
+        // SAFETY: a zeroed `sigaction` is a valid one; the handler touches nothing but atomics and the hook.
+        let result = unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_signal as extern "C" fn(c_int) as usize;
+            action.sa_flags = libc::SA_RESTART;
+            libc::sigemptyset(&raw mut action.sa_mask);
+            libc::sigaction(signal(), &raw const action, ptr::null_mut())
+        };
+        if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0)) }
+    });
+    installed.map_err(std::io::Error::from_raw_os_error)
+}
+
+/// Lets coroutines of the state inherit a hook that looks now and then; nothing with LuaJIT, whose hooks are for all.
+pub(super) fn prepare(lua: &Lua) {
+    #[cfg(feature = "lua54")]
+    // SAFETY: the state is not running yet.
+    unsafe {
+        ffi::lua_sethook(lua.state(), Some(hook), ffi::LUA_MASKCOUNT, LOOK_EVERY);
+    }
+    #[cfg(feature = "luajit")]
+    let _ = lua;
+}

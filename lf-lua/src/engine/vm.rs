@@ -1,0 +1,563 @@
+//! A VM: a Lua state with a script in it, and the calls that go on in it.
+
+use super::command::Command;
+use super::deadlines::Deadlines;
+use super::host::Host;
+use super::runtime;
+use super::strand::{Actor, Owner, Strand};
+use super::sys;
+use bstr::BStr;
+use lf_core::codec::NsheadHeader;
+use lf_core::{Peer, Token};
+use mlua::{Function, IntoLuaMulti, Lua, LuaString, Table, Value};
+use parking_lot::Mutex;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+/// What a run answers: bits of a number, as in `tasks.lua`.
+const SUSPENDED: u32 = 1;
+const READY: u32 = 2;
+const CLOSE: u32 = 4;
+const FAILED: u32 = 8;
+
+/// A script, as it was read.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// How it is named in errors.
+    pub(crate) path: PathBuf,
+    pub(crate) text: Vec<u8>,
+    /// Goes before `package.path`.
+    pub(crate) lua_path: Option<String>,
+    /// It gets no access to the machine.
+    pub(crate) untrusted: bool,
+    /// It is written for the calls of `lua_ctx`.
+    pub(crate) compat: bool,
+}
+
+/// Why a script cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct LoadError(String);
+
+impl LoadError {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<mlua::Error> for LoadError {
+    fn from(error: mlua::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// What the main chunk defined: a table for each server, in order.
+pub(crate) type Definitions = Vec<Table>;
+
+/// What a suspended call goes on with.
+#[derive(Debug)]
+pub(crate) enum Completion {
+    /// What it waited for has happened.
+    Done,
+    /// It has waited long enough.
+    Timeout,
+    /// Bytes: a frame, or what a socket had.
+    Bytes(Vec<u8>),
+    /// A piece of a body, and whether it is the last.
+    Piece(Vec<u8>, bool),
+    /// A WebSocket message, and whether it is text.
+    Message(Vec<u8>, bool),
+    /// A connection is there.
+    Connected(Token),
+    /// It will not happen.
+    Failed(String),
+}
+
+/// What others leave for a VM.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The call with this ticket may go on.
+    Complete(f64, Completion),
+    /// A connection that the script watches has ended.
+    Closed(Token),
+    /// Deadlines may have passed.
+    Tick,
+    /// Threads may go on.
+    Ready,
+    /// A connection has ended before the script took these.
+    Left(Token, Vec<Completion>),
+    /// The script was replaced.
+    Retire,
+}
+
+/// What the calls of a script share with Rust while they run.
+#[derive(Debug, Default)]
+pub(crate) struct Stage {
+    /// The connection in whose turn a call runs.
+    pub(crate) current: Option<Token>,
+    pub(crate) peer: Option<Peer>,
+    /// The header fields of its request.
+    pub(crate) head: Vec<u8>,
+    /// What the script wants of that connection.
+    pub(crate) commands: Vec<u8>,
+    pub(crate) deadlines: Deadlines,
+}
+
+/// An HTTP request, as a call needs it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) handler: u32,
+    pub(crate) token: Token,
+    pub(crate) peer: Peer,
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) query: Option<&'a str>,
+    /// The lines of the header fields.
+    pub(crate) head: &'a [u8],
+    pub(crate) params: &'a [(String, String)],
+}
+
+/// What came of a call for an HTTP request.
+pub(crate) struct Answer {
+    pub(crate) suspended: bool,
+    /// Status, body, content type and fields, unless it is suspended or has answered by itself.
+    pub(crate) whole: Option<(u16, LuaString, Option<LuaString>, Option<Table>)>,
+}
+
+/// What came of a call for an nshead request.
+pub(crate) enum NsheadAnswer {
+    Suspended,
+    Whole { failed: bool, header: NsheadHeader, body: LuaString },
+}
+
+struct Calls {
+    http: Function,
+    http_stream: Function,
+    websocket: Function,
+    accept: Function,
+    tcp: Function,
+    nshead: Function,
+    complete: Function,
+    closed: Function,
+    drain: Function,
+    left: Function,
+    retire: Function,
+    counts: Function,
+}
+
+/// The Lua state and what goes with it. Whoever works with it owns the strand.
+pub(crate) struct Engine {
+    lua: Lua,
+    calls: Calls,
+    pub(crate) stage: Arc<Mutex<Stage>>,
+    host: Arc<Host>,
+    watch: Arc<sys::Watch>,
+    timer: Arc<Timer>,
+}
+
+/// The task of lf-core that wakes a VM when a deadline passes.
+#[derive(Debug, Default)]
+pub(crate) struct Timer {
+    token: OnceLock<Token>,
+    /// When it is set to; `u64::MAX` when it is not.
+    armed_ms: AtomicU64,
+}
+
+/// A VM of a group.
+pub(crate) struct Vm {
+    strand: Strand<Engine>,
+    /// No other VM of this server has it.
+    pub(crate) number: u64,
+    pub(crate) group: usize,
+    pub(crate) watch: Arc<sys::Watch>,
+    timer: Arc<Timer>,
+    stage: Arc<Mutex<Stage>>,
+    host: Arc<Host>,
+}
+
+impl std::fmt::Debug for Vm {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Vm").field("group", &self.group).finish_non_exhaustive()
+    }
+}
+
+/// A token as scripts get it: two numbers, because one of theirs has no room for both.
+pub(crate) fn split(token: Token) -> (u32, u32) {
+    let bits = token.to_bits();
+    #[allow(clippy::cast_possible_truncation, reason = "the two halves of the word")]
+    (bits as u32, (bits >> 32) as u32)
+}
+
+/// The token that [`split`] gave.
+pub(crate) fn joined(slot: u32, generation: u32) -> Token {
+    Token::from_bits(u64::from(generation) << 32 | u64::from(slot))
+}
+
+impl Vm {
+    /// A VM with the script run in it, and what that defined.
+    pub(crate) fn new(host: &Arc<Host>, source: &Source, group: usize) -> Result<(Arc<Self>, Definitions), LoadError> {
+        let lua = sys::new_lua(source.untrusted)?;
+        let stage = Arc::new(Mutex::new(Stage::default()));
+        let link = Arc::new(OnceLock::<Weak<Self>>::new());
+        let number = host.next_vm();
+        let internals = runtime::install(&lua, host, &stage, &link, source, number)?;
+        runtime::run_main(&lua, &internals, source)?;
+        let definitions: Table = internals.get("definitions")?;
+        let definitions = definitions.sequence_values::<Table>().collect::<mlua::Result<Definitions>>()?;
+        let calls = Calls {
+            http: internals.get("http")?,
+            http_stream: internals.get("http_stream")?,
+            websocket: internals.get("websocket")?,
+            accept: internals.get("accept")?,
+            tcp: internals.get("tcp")?,
+            nshead: internals.get("nshead")?,
+            complete: internals.get("complete")?,
+            closed: internals.get("closed")?,
+            drain: internals.get("drain")?,
+            left: internals.get("left")?,
+            retire: internals.get("retire")?,
+            counts: internals.get("counts")?,
+        };
+        let watch = Arc::new(sys::Watch::new(&lua));
+        let timer = Arc::new(Timer { token: OnceLock::new(), armed_ms: AtomicU64::new(u64::MAX) });
+        let engine = Engine {
+            lua,
+            calls,
+            stage: Arc::clone(&stage),
+            host: Arc::clone(host),
+            watch: Arc::clone(&watch),
+            timer: Arc::clone(&timer),
+        };
+        let strand = Strand::new(engine);
+        let vm = Arc::new(Self { strand, number, group, watch, timer, stage, host: Arc::clone(host) });
+        let _ = link.set(Arc::downgrade(&vm));
+        Ok((vm, definitions))
+    }
+
+    /// Owns the VM, unless somebody does.
+    pub(crate) fn try_own(&self) -> Option<Owner<'_, Engine>> {
+        self.strand.try_own()
+    }
+
+    /// Has an event served, here or by who owns the VM.
+    pub(crate) fn post(&self, event: Event) {
+        self.strand.post(event);
+    }
+
+    /// Lets a suspended call go on.
+    pub(crate) fn complete(&self, ticket: f64, with: Completion) {
+        self.post(Event::Complete(ticket, with));
+    }
+
+    /// The server runs: timers of the script begin.
+    pub(crate) fn begin(self: &Arc<Self>) {
+        if self.host.remote().is_none() {
+            return;
+        }
+        if let Some(token) = self.host.start_timer(self) {
+            let _ = self.timer.token.set(token);
+        }
+        self.post(Event::Ready);
+    }
+
+    /// How long its timer has to wait for the first deadline; it counts as set from here on.
+    pub(crate) fn arm(&self) -> Option<Duration> {
+        let next_ms = self.stage.lock().deadlines.next_ms();
+        self.timer.armed_ms.store(next_ms.unwrap_or(u64::MAX), Ordering::SeqCst);
+        Some(Duration::from_millis(next_ms?.saturating_sub(self.host.now_ms())))
+    }
+
+    /// Its timer has fired.
+    pub(crate) fn tick(&self) {
+        self.timer.armed_ms.store(u64::MAX, Ordering::SeqCst);
+        self.post(Event::Tick);
+    }
+}
+
+impl Engine {
+    /// Runs a function of the prelude. What fails there is a defect of ours; it is logged, and `None`.
+    fn call<R: mlua::FromLuaMulti>(&self, function: &Function, args: impl IntoLuaMulti) -> Option<R> {
+        self.watch.begin();
+        let result = function.call(args);
+        self.watch.end();
+        self.arm_timer();
+        result.map_err(|error| tracing::error!(%error, "a call into the script's VM failed")).ok()
+    }
+
+    /// Sees to it that the timer fires in time for the first deadline.
+    fn arm_timer(&self) {
+        let Some(next_ms) = self.stage.lock().deadlines.next_ms() else { return };
+        if next_ms < self.timer.armed_ms.load(Ordering::SeqCst)
+            && let Some(token) = self.timer.token.get()
+        {
+            self.timer.armed_ms.store(next_ms, Ordering::SeqCst);
+            self.host.remind(*token);
+        }
+    }
+
+    fn enter(&self, token: Token, peer: Peer) {
+        let mut stage = self.stage.lock();
+        stage.current = Some(token);
+        stage.peer = Some(peer);
+        stage.head.clear();
+        stage.commands.clear();
+    }
+
+    /// The turn of the current connection goes on without the script. Answers what it wants of it.
+    fn leave(&self) -> Vec<u8> {
+        let mut stage = self.stage.lock();
+        stage.current = None;
+        std::mem::take(&mut stage.commands)
+    }
+
+    /// Runs threads that may go on.
+    fn drain(&self, flags: u32) {
+        if flags & READY != 0 {
+            let mut flags = flags;
+            // What they set going in turn is left for after the other events.
+            for _ in 0..DRAINS_MAX {
+                if flags & READY == 0 {
+                    return;
+                }
+                flags = self.call::<u32>(&self.calls.drain, ()).unwrap_or(0);
+            }
+        }
+    }
+
+    /// Serves a request whose body has come whole. The second value is what the script wants of the connection.
+    pub(crate) fn http(&mut self, request: &Request<'_>, body: Option<&[u8]>) -> (Answer, Vec<u8>) {
+        self.enter(request.token, request.peer);
+        self.stage.lock().head.extend_from_slice(request.head);
+        let (slot, generation) = split(request.token);
+        let params = self.params(request.params);
+        let args = (request.handler, slot, generation, request.method, request.path, request.query, body.map(BStr::new), params);
+        let answer = self.answer(&self.calls.http, args);
+        (answer, self.leave())
+    }
+
+    /// Serves a request whose body is still to come.
+    pub(crate) fn http_stream(&mut self, request: &Request<'_>) -> (Answer, Vec<u8>) {
+        self.enter(request.token, request.peer);
+        self.stage.lock().head.extend_from_slice(request.head);
+        let (slot, generation) = split(request.token);
+        let params = self.params(request.params);
+        let args = (request.handler, slot, generation, request.method, request.path, request.query, params);
+        let answer = self.answer(&self.calls.http_stream, args);
+        (answer, self.leave())
+    }
+
+    fn answer(&self, function: &Function, args: impl IntoLuaMulti) -> Answer {
+        type Returned = (u32, Option<u16>, Option<LuaString>, Option<LuaString>, Option<Table>);
+        let Some((flags, status, body, kind, fields)) = self.call::<Returned>(function, args) else {
+            return Answer { suspended: false, whole: None };
+        };
+        self.drain(flags);
+        let whole = status.zip(body).map(|(status, body)| (status, body, kind, fields));
+        Answer { suspended: flags & SUSPENDED != 0, whole }
+    }
+
+    fn params(&self, params: &[(String, String)]) -> Option<Table> {
+        if params.is_empty() {
+            return None;
+        }
+        self.lua.create_table_from(params.iter().map(|(name, value)| (name.as_str(), value.as_str()))).ok()
+    }
+
+    /// Whether a WebSocket may be opened: 101, or the status and text to refuse it with.
+    pub(crate) fn accept(&mut self, request: &Request<'_>) -> (u16, Option<String>) {
+        self.enter(request.token, request.peer);
+        self.stage.lock().head.extend_from_slice(request.head);
+        let (slot, generation) = split(request.token);
+        let params = self.params(request.params);
+        let args = (request.handler, slot, generation, request.method, request.path, request.query, params);
+        let answer = self.call::<(u16, Option<LuaString>)>(&self.calls.accept, args);
+        self.leave();
+        answer.map_or((500, None), |(status, text)| (status, text.map(|text| text.to_string_lossy())))
+    }
+
+    /// Begins to serve a WebSocket; what the script wants of it.
+    pub(crate) fn websocket(&mut self, request: &Request<'_>) -> Vec<u8> {
+        self.enter(request.token, request.peer);
+        self.stage.lock().head.extend_from_slice(request.head);
+        let (slot, generation) = split(request.token);
+        let params = self.params(request.params);
+        let args = (request.handler, slot, generation, request.method, request.path, request.query, params);
+        let flags = self.call::<u32>(&self.calls.websocket, args).unwrap_or(0);
+        self.drain(flags);
+        self.leave()
+    }
+
+    /// Serves a frame of `lf.tcp`. `send` gets what goes out. Answers whether the call is suspended.
+    pub(crate) fn tcp(
+        &mut self,
+        handler: u32,
+        (token, peer): (Token, Peer),
+        frame: &[u8],
+        raw: bool,
+        mut send: impl FnMut(&[u8]),
+    ) -> (bool, Vec<u8>) {
+        self.enter(token, peer);
+        let (slot, generation) = split(token);
+        let args = (handler, slot, generation, BStr::new(frame), raw);
+        let (flags, out) = self.call::<(u32, Value)>(&self.calls.tcp, args).unwrap_or((FAILED, Value::Nil));
+        match &out {
+            Value::String(frame) => send(&frame.as_bytes()),
+            Value::Table(frames) => {
+                for frame in frames.sequence_values::<LuaString>().flatten() {
+                    send(&frame.as_bytes());
+                }
+            }
+            _ => {}
+        }
+        self.drain(flags);
+        let mut commands = self.leave();
+        if flags & (CLOSE | FAILED) != 0 {
+            Command::Close.write(&mut commands);
+        }
+        (flags & SUSPENDED != 0, commands)
+    }
+
+    /// Serves an nshead request.
+    pub(crate) fn nshead(
+        &mut self,
+        handler: u32,
+        (token, peer): (Token, Peer),
+        header: &NsheadHeader,
+        body: &[u8],
+    ) -> (NsheadAnswer, Vec<u8>) {
+        type Returned = (u32, Option<LuaString>, Option<f64>, Option<f64>, Option<f64>, Option<LuaString>, Option<f64>);
+        self.enter(token, peer);
+        let (slot, generation) = split(token);
+        let provider = BStr::new(header.provider.trim_ascii_end_nul());
+        let NsheadHeader { id, version, log_id, reserved, .. } = *header;
+        let args = (handler, slot, generation, id, version, log_id, provider, reserved, BStr::new(body));
+        let returned = self.call::<Returned>(&self.calls.nshead, args);
+        let (flags, answer) = match returned {
+            Some((flags, Some(body), id, version, log_id, provider, reserved)) => {
+                let header = header_of((id, version, log_id, reserved), provider.as_ref());
+                (flags, NsheadAnswer::Whole { failed: flags & FAILED != 0, header, body })
+            }
+            Some((flags, ..)) => (flags, NsheadAnswer::Suspended),
+            None => (0, NsheadAnswer::Suspended),
+        };
+        self.drain(flags);
+        (answer, self.leave())
+    }
+
+    /// Bytes that the Lua state uses; if it seems to be more than `limit`, without its garbage.
+    pub(crate) fn bytes_after_collecting(&self, limit: usize) -> usize {
+        if self.lua.used_memory() > limit
+            && let Err(error) = self.lua.gc_collect()
+        {
+            tracing::error!(%error, "a finalizer of the script failed");
+        }
+        self.lua.used_memory()
+    }
+
+    fn complete(&self, ticket: f64, with: Completion) {
+        let complete = &self.calls.complete;
+        let flags: Option<u32> = match with {
+            Completion::Done => self.call(complete, (ticket, true)),
+            Completion::Timeout => self.call(complete, (ticket, Value::Nil, "timeout")),
+            Completion::Bytes(bytes) => self.call(complete, (ticket, BStr::new(&bytes))),
+            Completion::Piece(bytes, last) => self.call(complete, (ticket, BStr::new(&bytes), Value::Nil, last)),
+            Completion::Message(bytes, text) => {
+                let kind = if text { "text" } else { "binary" };
+                self.call(complete, (ticket, BStr::new(&bytes), Value::Nil, kind))
+            }
+            Completion::Connected(token) => {
+                let (slot, generation) = split(token);
+                self.call(complete, (ticket, slot, generation))
+            }
+            Completion::Failed(error) => self.call(complete, (ticket, Value::Nil, error)),
+        };
+        self.drain(flags.unwrap_or(0));
+    }
+
+    /// Keeps what a connection has left for who will ask for it.
+    fn left(&self, token: Token, left: Vec<Completion>) {
+        let (slot, generation) = split(token);
+        for what in left {
+            if let Completion::Message(bytes, text) = what {
+                let kind = if text { "text" } else { "binary" };
+                let _ = self.call::<u32>(&self.calls.left, (slot, generation, BStr::new(&bytes), kind));
+            }
+        }
+    }
+
+    /// Calls in progress, those of them that wait, and coroutines that rest.
+    pub(crate) fn counts(&self) -> (u32, u32, u32) {
+        self.call(&self.calls.counts, ()).unwrap_or_default()
+    }
+
+    fn tick(&self) {
+        loop {
+            let now_ms = self.host.now_ms();
+            let Some(ticket) = self.stage.lock().deadlines.expired(now_ms) else { break };
+            self.complete(ticket, Completion::Timeout);
+        }
+        self.arm_timer();
+    }
+}
+
+/// Rounds of threads that set others going, before other events have their turn.
+const DRAINS_MAX: usize = 64;
+
+impl Actor for Engine {
+    type Event = Event;
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Complete(ticket, with) => self.complete(ticket, with),
+            Event::Closed(token) => {
+                let flags = self.call::<u32>(&self.calls.closed, split(token)).unwrap_or(0);
+                self.drain(flags);
+            }
+            Event::Tick => self.tick(),
+            Event::Ready => self.drain(READY),
+            Event::Left(token, left) => self.left(token, left),
+            Event::Retire => {
+                let flags = self.call::<u32>(&self.calls.retire, ()).unwrap_or(0);
+                self.drain(flags);
+            }
+        }
+    }
+}
+
+trait TrimNul {
+    fn trim_ascii_end_nul(&self) -> &[u8];
+}
+
+impl TrimNul for [u8; 16] {
+    /// Without the zeros that pad it.
+    fn trim_ascii_end_nul(&self) -> &[u8] {
+        let end = self.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        &self[..end]
+    }
+}
+
+/// A header from a script's numbers, which are taken modulo their width.
+pub(crate) fn header_of(
+    (id, version, log_id, reserved): (Option<f64>, Option<f64>, Option<f64>, Option<f64>),
+    provider: Option<&LuaString>,
+) -> NsheadHeader {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "modulo the width of the field")]
+    let number = |value: Option<f64>| value.unwrap_or(0.0) as i64 as u32;
+    let mut header = NsheadHeader {
+        #[allow(clippy::cast_possible_truncation, reason = "sixteen bits on the wire")]
+        id: number(id) as u16,
+        #[allow(clippy::cast_possible_truncation, reason = "sixteen bits on the wire")]
+        version: number(version) as u16,
+        log_id: number(log_id),
+        reserved: number(reserved),
+        provider: [0; 16],
+    };
+    if let Some(provider) = provider {
+        let bytes = provider.as_bytes();
+        let len = bytes.len().min(header.provider.len());
+        header.provider[..len].copy_from_slice(&bytes[..len]);
+    }
+    header
+}

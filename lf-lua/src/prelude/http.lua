@@ -1,0 +1,463 @@
+-- HTTP: what a script sees of a request, an answer and a WebSocket.
+
+local rt, I, lf = ...
+
+local type, tostring, select, setmetatable, getmetatable, rawget, rawset, error, pcall, pairs, ipairs =
+    type, tostring, select, setmetatable, getmetatable, rawget, rawset, error, pcall, pairs, ipairs
+local concat = table.concat
+local SUSPENDED = I.SUSPENDED
+local more = I.more
+
+local handlers = I.handlers
+
+-- An answer in pieces waits for its peer once this much was written since it last waited.
+local UNFLUSHED_MAX = 256 * 1024
+
+local Request, Response = {}, {}
+
+-- Header fields: names in lower case, and in any case when asked.
+local Headers = {
+    __index = function(headers, name)
+        if type(name) ~= "string" then return nil end
+        return rawget(headers, name:lower():gsub("_", "-"))
+    end,
+}
+
+local function parse_head(head)
+    local headers = {}
+    for name, value in head:gmatch("([^:\r\n]+):[ \t]*([^\r\n]*)\r\n") do
+        name = name:lower()
+        value = value:gsub("[ \t]+$", "")
+        local before = headers[name]
+        -- RFC 9110, 5.3: fields of one name are one list; cookies have a list of their own.
+        headers[name] = before and (before .. (name == "cookie" and "; " or ", ") .. value) or value
+    end
+    return setmetatable(headers, Headers)
+end
+
+local lazy = {
+    headers = function(req) return parse_head(req._head or rt.head(req._slot, req._generation) or "") end,
+    args = function(req) return req.query and lf.decode_args(req.query) or {} end,
+    params = function() return {} end,
+    remote = function(req) return rt.peer(req._slot, req._generation) end,
+    id = function() return rt.request_id() end,
+}
+
+function Request.__index(req, key)
+    local method = Request[key]
+    if method then return method end
+    local make = lazy[key]
+    if not make then return nil end
+    local value = make(req)
+    rawset(req, key, value)
+    return value
+end
+
+function Request:header(name) return self.headers[name] end
+
+-- The body whole. A route with `stream = true` reads what has not come yet, and waits for it.
+function Request:body()
+    if self._stream then
+        local pieces = {}
+        for piece in self:pieces() do pieces[#pieces + 1] = piece end
+        if self._broken then return nil, self._broken end
+        self._body = concat(pieces)
+        self._stream = nil
+    end
+    return self._body or ""
+end
+
+-- The next piece of a body that comes in pieces; nil at its end, nil and an error if the client has gone.
+function Request:read(seconds)
+    if not self._stream or self._ended then return nil end
+    local ticket = I.ticket()
+    rt.deadline(ticket, seconds or 60)
+    if not rt.want(self._slot, self._generation, ticket) then
+        I.cancel()
+        self._ended, self._broken = true, "closed"
+        return nil, "closed"
+    end
+    local piece, err, last = I.wait()
+    if last then self._ended = true end
+    if not piece then
+        self._ended, self._broken = true, err
+        return nil, err
+    end
+    return piece
+end
+
+function Request:pieces()
+    return function()
+        local piece
+        repeat piece = self:read() until piece ~= "" or self._ended
+        if piece == "" then return nil end
+        return piece
+    end
+end
+
+function Request:json() return lf.json.decode(self:body()) end
+
+function Request:form() return lf.decode_args(self:body()) end
+
+function Request:cookie(name)
+    local cookies = self.headers.cookie
+    if not cookies then return nil end
+    for key, value in cookies:gmatch("([^=;%s]+)=([^;]*)") do
+        if key == name then return (value:gsub('^"(.*)"$', "%1")) end
+    end
+end
+
+-- Fields as they go to Rust: name, value, name, value ...
+local function flat(fields)
+    local out, n = {}, 0
+    for name, value in pairs(fields) do
+        if type(value) == "table" then
+            for _, each in ipairs(value) do
+                out[n + 1], out[n + 2] = tostring(name), tostring(each)
+                n = n + 2
+            end
+        else
+            out[n + 1], out[n + 2] = tostring(name), tostring(value)
+            n = n + 2
+        end
+    end
+    return out
+end
+
+local HeaderTable = {
+    __call = function(header, first, second)
+        -- `res.header{...}` and `res:header{...}`; `res:header(name, value)` too.
+        local fields = first
+        if type(first) == "table" and getmetatable(first) == Response then fields = second end
+        if type(fields) ~= "table" then error("a table of header fields expected, got " .. type(fields), 2) end
+        for name, value in pairs(fields) do header[name] = value end
+    end,
+}
+
+function Response.__index(res, key)
+    local method = Response[key]
+    if method then return method end
+    if key == "header" then
+        local header = setmetatable({}, HeaderTable)
+        rawset(res, "header", header)
+        return header
+    end
+end
+
+local function over(res)
+    if res._over then error("the answer is finished already", 3) end
+end
+
+function Response:print(first, ...)
+    if self._over then over(self) end
+    local n = self._n + 1
+    self[n] = type(first) == "string" and first or tostring(first)
+    for i = 1, select("#", ...) do
+        n = n + 1
+        self[n] = tostring((select(i, ...)))
+    end
+    self._n = n
+    return self
+end
+
+function Response:say(...)
+    self:print(...)
+    local n = self._n + 1
+    self[n] = "\n"
+    self._n = n
+    return self
+end
+
+function Response:json(value, status)
+    local text, err = lf.json.encode(value)
+    if not text then error(err, 2) end
+    if status then self.status = status end
+    self._type = "application/json"
+    return self:print(text)
+end
+
+-- Ends the answer now, with this status, and the call with it.
+local EXIT = {}
+function Response:exit(status)
+    if status then self.status = status end
+    error(EXIT, 0)
+end
+
+function Response:redirect(location, status)
+    self.header.Location = location
+    return self:exit(status or 302)
+end
+
+local function taken(res)
+    local n = res._n
+    if n == 1 then
+        local body = res[1]
+        res[1], res._n = nil, 0
+        return body
+    end
+    if n == 0 then return "" end
+    local body = concat(res, "", 1, n)
+    for i = 1, n do res[i] = nil end
+    res._n = 0
+    return body
+end
+
+-- Waits until the client has taken all.
+local function drained(to, seconds)
+    local ticket = I.ticket()
+    rt.deadline(ticket, seconds)
+    if not rt.drained(to._slot, to._generation, ticket) then
+        I.cancel()
+        return nil, "closed"
+    end
+    return I.wait()
+end
+
+local function begin(res)
+    local header = rawget(res, "header")
+    local fields = header and flat(header) or {}
+    if res._type and not (header and (header["Content-Type"] or header["content-type"])) then
+        fields[#fields + 1] = "Content-Type"
+        fields[#fields + 1] = res._type
+    end
+    res._started = true
+    return rt.start(res._slot, res._generation, res.status, fields)
+end
+
+-- Sends what was written so far, and waits until the client has room for more. nil and an error if it has gone.
+function Response:flush(seconds)
+    if self._over then over(self) end
+    if not self._started then
+        local ok, err = begin(self)
+        if not ok then return nil, err end
+    end
+    local body = taken(self)
+    if body ~= "" then
+        local ok, err = rt.bytes(self._slot, self._generation, 9, body)
+        if not ok then return nil, err end
+    end
+    return drained(self, seconds or 60)
+end
+
+local function failed(res, err, trace)
+    if err == EXIT then return false end
+    rt.failed(res._id or rt.request_id(), trace)
+    return true
+end
+
+-- The answer, at the end of the call: to whom called if that is still there, else over to the connection.
+local function finish(res, ok, err, trace)
+    local bad = not ok and failed(res, err, trace)
+    res._over = true
+    if res._started then
+        local body = taken(res)
+        if bad then
+            rt.plain(res._slot, res._generation, 2)
+        else
+            if body ~= "" then rt.bytes(res._slot, res._generation, 9, body) end
+            rt.plain(res._slot, res._generation, 10)
+        end
+        return more()
+    end
+    local status, body, kind, fields = res.status, nil, res._type, nil
+    if bad then
+        status, body, kind = 500, "500 Internal Server Error\n", "text/plain; charset=utf-8"
+    else
+        body = taken(res)
+        local header = rawget(res, "header")
+        if header then
+            fields = flat(header)
+            if header["Content-Type"] or header["content-type"] then kind = "" end
+        end
+    end
+    if res._away then
+        if kind ~= "" then
+            fields = fields or {}
+            fields[#fields + 1] = "Content-Type"
+            fields[#fields + 1] = kind or "text/plain; charset=utf-8"
+        end
+        rt.respond(res._slot, res._generation, status, fields, body)
+        return 0
+    end
+    return more(), status, body, kind, fields
+end
+
+local function suspended(res)
+    local req = res._req
+    -- What only this turn knows.
+    if not rawget(req, "headers") then req._head = rt.head(req._slot, req._generation) end
+    res._away = true
+    return SUSPENDED + more()
+end
+
+-- A request whose body has come whole. Answers flags, and with none of them the status, body, type and fields.
+function I.http(handler, slot, generation, method, path, query, body, params)
+    local req = setmetatable({
+        method = method, path = path, query = query, params = params, _body = body, _slot = slot, _generation = generation,
+    }, Request)
+    local res = setmetatable({ status = 200, _n = 0, _slot = slot, _generation = generation, _req = req }, Response)
+    return I.start(handlers[handler], res, finish, suspended, req, res)
+end
+
+-- A request whose body comes in pieces.
+function I.http_stream(handler, slot, generation, method, path, query, params)
+    local req = setmetatable({
+        method = method, path = path, query = query, params = params, _stream = true, _slot = slot, _generation = generation,
+    }, Request)
+    local res = setmetatable({ status = 200, _n = 0, _slot = slot, _generation = generation, _req = req }, Response)
+    return I.start(handlers[handler], res, finish, suspended, req, res)
+end
+
+-- WebSockets.
+local Socket = {}
+Socket.__index = Socket
+
+-- What came before the end, and was not asked for before it.
+local leftovers = {}
+
+function I.left(slot, generation, message, kind)
+    local key = slot .. ":" .. generation
+    local list = leftovers[key]
+    if not list then
+        list = { first = 1 }
+        leftovers[key] = list
+    end
+    list[#list + 1] = { message, kind }
+    return 0
+end
+
+local function leftover(socket, err)
+    local key = socket._slot .. ":" .. socket._generation
+    local list = leftovers[key]
+    local entry = list and list[list.first]
+    if not entry then
+        leftovers[key] = nil
+        socket._closed = true
+        return nil, err
+    end
+    list[list.first] = false
+    list.first = list.first + 1
+    return entry[1], entry[2]
+end
+
+function Socket:recv(seconds)
+    if self._closed then return nil, "closed" end
+    local ticket = I.ticket()
+    rt.deadline(ticket, seconds or 3600)
+    if not rt.want(self._slot, self._generation, ticket) then
+        I.cancel()
+        return leftover(self, "closed")
+    end
+    local message, err, kind = I.wait()
+    if not message then
+        if err == "timeout" then return nil, err end
+        return leftover(self, err)
+    end
+    return message, kind
+end
+Socket.receive = Socket.recv
+
+local function send(socket, op, message)
+    if socket._closed then return nil, "closed" end
+    message = tostring(message)
+    local ok, err = rt.bytes(socket._slot, socket._generation, op, message)
+    if not ok then return nil, err end
+    local unflushed = socket._unflushed + #message
+    if unflushed > UNFLUSHED_MAX and I.current() then
+        socket._unflushed = 0
+        return drained(socket, 60)
+    end
+    socket._unflushed = unflushed
+    return true
+end
+
+function Socket:send(message) return send(self, 11, message) end
+Socket.send_text = Socket.send
+function Socket:send_binary(message) return send(self, 12, message) end
+function Socket:ping(payload) return send(self, 13, payload or "") end
+
+function Socket:close(code, reason)
+    if self._closed then return nil, "closed" end
+    self._closed = true
+    return rt.close_socket(self._slot, self._generation, code or 1000, reason or "")
+end
+
+local function finish_socket(socket, ok, err, trace)
+    if not ok and err ~= EXIT then
+        rt.failed(rt.request_id(), trace)
+        if not socket._closed then rt.close_socket(socket._slot, socket._generation, 1011, "internal error") end
+    elseif not socket._closed then
+        rt.close_socket(socket._slot, socket._generation, 1000, "")
+    end
+    socket._closed = true
+    leftovers[socket._slot .. ":" .. socket._generation] = nil
+    return more()
+end
+
+local function suspended_socket(socket)
+    local req = socket.request
+    if not rawget(req, "headers") then req._head = rt.head(req._slot, req._generation) end
+    return SUSPENDED + more()
+end
+
+function I.websocket(handler, slot, generation, method, path, query, params)
+    local req = setmetatable({
+        method = method, path = path, query = query, params = params, _slot = slot, _generation = generation,
+    }, Request)
+    local socket = setmetatable({ request = req, _slot = slot, _generation = generation, _unflushed = 0 }, Socket)
+    return I.start(handlers[handler], socket, finish_socket, suspended_socket, socket, req)
+end
+
+-- Whether a WebSocket may be opened: what `accept(req)` answers. It cannot wait.
+function I.accept(handler, slot, generation, method, path, query, params)
+    local req = setmetatable({
+        method = method, path = path, query = query, params = params, _slot = slot, _generation = generation,
+    }, Request)
+    local ok, answer, text = pcall(handlers[handler], req)
+    if not ok then
+        rt.failed(rt.request_id(), tostring(answer))
+        return 500, "500 Internal Server Error\n"
+    end
+    if answer == true then return 101 end
+    if type(answer) == "number" then return answer, text end
+    return 403, text
+end
+
+-- What the main chunk calls.
+local App = {}
+App.__index = App
+
+function App:route(method, path, handler, options)
+    if type(method) ~= "string" or type(path) ~= "string" or type(handler) ~= "function" then
+        error("route(method, path, function [, options]) expected", 2)
+    end
+    local n = #handlers + 1
+    handlers[n] = handler
+    local route = { method = method:upper(), path = path, handler = n }
+    for key, value in pairs(options or {}) do route[key] = value end
+    self.routes[#self.routes + 1] = route
+    return self
+end
+
+for _, method in ipairs { "get", "post", "put", "delete", "patch", "head", "options" } do
+    App[method] = function(app, path, handler, options) return app:route(method, path, handler, options) end
+end
+function App:any(path, handler, options) return self:route("*", path, handler, options) end
+
+function App:websocket(path, handler, options)
+    self:route("GET", path, handler, options)
+    local route = self.routes[#self.routes]
+    route.websocket = true
+    if route.accept then
+        if type(route.accept) ~= "function" then error("accept has to be a function", 2) end
+        handlers[#handlers + 1] = route.accept
+        route.accept = #handlers
+    end
+    return self
+end
+
+function lf.http(options)
+    local definition = I.define("http", options)
+    definition.routes = {}
+    return setmetatable(definition, App)
+end

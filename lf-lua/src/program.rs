@@ -1,0 +1,152 @@
+//! The program: its commands, and how a server comes to be.
+
+use crate::engine::{self, Host, Limits, Source, Vm};
+use crate::options::{Command, EngineArgs, Options, ServeArgs};
+use crate::reload::Reloader;
+use crate::script::{Current, Definition, Framing, Kind, Script};
+use crate::serve::{HttpServer, NsheadServer, SocketHandler, Sockets, TcpServer, TimerHandler, Timers};
+use crate::watchdog;
+use anyhow::{Context, bail};
+use lf_core::codec::http::{self, Http};
+use lf_core::codec::{Len32, Line, Nshead, Raw};
+use lf_core::{Address, Builder, ListenOptions, Server, Signals, cli};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The largest frame of `lf.tcp` unless the script says otherwise, in bytes.
+const FRAME_BYTES_MAX: u64 = 64 * 1024;
+/// ... of an nshead body.
+const NSHEAD_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// ... of an HTTP body.
+const BODY_BYTES_MAX: u64 = 1024 * 1024;
+
+/// What `main` does; answers the exit code.
+///
+/// # Errors
+/// If the server cannot be started, or the script is none.
+pub fn program() -> anyhow::Result<u8> {
+    let options: Options = cli::read("LF_LUA")?;
+    match options.command {
+        Some(Command::Check { script, engine }) => check(&script, &engine),
+        None => serve(&options.serve),
+    }
+}
+
+fn limits(args: &EngineArgs) -> Limits {
+    Limits { budget: args.budget, vm_bytes: args.vm_bytes, output_bytes: args.output_bytes }
+}
+
+/// Reads a script.
+pub(crate) fn read(path: &Path, args: &EngineArgs) -> anyhow::Result<Source> {
+    let text = std::fs::read(path).with_context(|| format!("cannot read the script {}", path.display()))?;
+    Ok(Source {
+        path: path.to_owned(),
+        text,
+        lua_path: args.lua_path.clone(),
+        untrusted: args.untrusted,
+        compat: false,
+    })
+}
+
+fn check(path: &Path, args: &EngineArgs) -> anyhow::Result<u8> {
+    let source = read(path, args)?;
+    let host = Arc::new(Host::new(limits(args)));
+    let script = Script::load(&host, source, 1, 1, 1)?;
+    for definition in &script.definitions {
+        println!("{} {}", definition.kind.label(), definition.listen.join(" "));
+    }
+    println!("{}: ok", path.display());
+    Ok(0)
+}
+
+fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
+    let Some(path) = &args.script else { bail!("no script given; see --help") };
+    engine::install().context("cannot listen for the signal that ends overdue scripts")?;
+    let source = read(path, &args.engine)?;
+    let host = Arc::new(Host::new(limits(&args.engine)));
+    let mut builder = args.server.apply(Server::builder().name("lf-lua"))?;
+    let sockets = Sockets::new(builder.dialer(Raw, SocketHandler)).context("cannot start a thread")?;
+    let timers = Timers(builder.dialer(Raw, TimerHandler));
+    let groups = args.server.groups.unwrap_or_else(lf_core::cores);
+    let shape = Shape { groups, workers: args.server.workers, workers_max: args.server.workers_max };
+    let script = shape.load(&host, source)?;
+    if script.definitions.is_empty() {
+        bail!("{}: its main chunk defines no server; see lf.http, lf.tcp and lf.nshead", path.display());
+    }
+    let current = Current::new(script);
+    let script = current.load_full();
+    for (server, definition) in script.definitions.iter().enumerate() {
+        builder = listen(builder, &current, server, definition, args.server.listen_options(), args.engine.output_bytes)?;
+    }
+    let server = builder.build()?;
+    host.attach(server.remote(), sockets, timers);
+    script.begin();
+    drop(script);
+    watchdog::start(&current, &host).context("cannot start the watchdog")?;
+    let signals = Signals::listen().context("cannot listen for signals")?;
+    let reloader = Reloader { path: path.clone(), engine: args.engine.clone(), host, shape, current };
+    reloader.start(args.watch).context("cannot listen for SIGHUP")?;
+    cli::announce(&server).context("cannot write to standard output")?;
+    Ok(server.run_until(&signals, || ())?.exit_code())
+}
+
+/// How many VMs a script gets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    groups: usize,
+    workers: usize,
+    workers_max: usize,
+}
+
+impl Shape {
+    pub(crate) fn load(self, host: &Arc<Host>, source: Source) -> Result<Script, engine::LoadError> {
+        Script::load(host, source, self.groups, self.workers, self.workers_max)
+    }
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+fn listen(
+    mut builder: Builder,
+    current: &Current,
+    server: usize,
+    definition: &Definition,
+    options: ListenOptions,
+    output_bytes_max: usize,
+) -> anyhow::Result<Builder> {
+    let current = || current.clone();
+    for address in &definition.listen {
+        let at: Address = address.parse()?;
+        let bytes_max = |default: u64| definition.bytes_max.unwrap_or(default);
+        builder = match &definition.kind {
+            Kind::Tcp { framing, .. } => {
+                let handler = TcpServer { current: current(), server, raw: *framing == Framing::Raw };
+                let bytes_max = size(bytes_max(FRAME_BYTES_MAX));
+                match framing {
+                    Framing::Raw => builder.listen_with(at, options, Raw, handler),
+                    Framing::Line => builder.listen_with(at, options, Line::new(bytes_max), handler),
+                    Framing::Len32 => builder.listen_with(at, options, Len32::new(bytes_max), handler),
+                }
+            }
+            Kind::Nshead { .. } => {
+                let codec = Nshead::new(size(bytes_max(NSHEAD_BYTES_MAX)));
+                builder.listen_with(at, options, codec, NsheadServer { current: current(), server })
+            }
+            Kind::Http { routes } => {
+                let body_bytes_max = bytes_max(BODY_BYTES_MAX);
+                let body_bytes = routes.body_bytes_max().unwrap_or(0).max(body_bytes_max);
+                let codec = Http::new(http::Limits { body_bytes, ..http::Limits::default() });
+                let handler = HttpServer { current: current(), server, body_bytes_max, output_bytes_max };
+                builder.listen_with(at, options, codec, handler)
+            }
+        };
+    }
+    Ok(builder)
+}
+
+/// All VMs that there are, for who looks after them.
+pub(crate) fn vms(current: &Current) -> Vec<Arc<Vm>> {
+    current.load().vms().collect()
+}

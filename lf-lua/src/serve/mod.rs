@@ -1,0 +1,19 @@
+//! The handlers: from what a connection brings to the calls of a script, and back.
+
+mod call;
+mod http;
+mod nshead;
+mod route;
+mod sockets;
+mod tcp;
+mod timers;
+
+pub(crate) use http::HttpServer;
+pub(crate) use nshead::NsheadServer;
+pub(crate) use route::{Found, Route, Routes};
+pub(crate) use sockets::{Sockets, SocketHandler};
+pub(crate) use tcp::TcpServer;
+pub(crate) use timers::{Timers, TimerHandler};
+
+/// The provider of an nshead answer to a request whose script failed.
+pub(crate) const NSHEAD_FAILED: [u8; 16] = *b"lf-lua-error\0\0\0\0";

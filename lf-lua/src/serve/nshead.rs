@@ -1,0 +1,90 @@
+//! `lf.nshead`: requests for a script, answered in their order.
+
+use super::NSHEAD_FAILED;
+use super::call::Call;
+use crate::engine::{Command, NsheadAnswer};
+use crate::script::Current;
+use lf_core::codec::{Nshead, NsheadFrame};
+use lf_core::{Closed, Context, Handler, Message, Outcome, Peer};
+
+/// Serves the connections of an `lf.nshead`.
+#[derive(Clone, Debug)]
+pub(crate) struct NsheadServer {
+    pub(crate) current: Current,
+    /// Which of the script's servers it is.
+    pub(crate) server: usize,
+}
+
+/// A connection: the call whose answer is waited for.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(Option<Box<Call>>);
+
+fn carry_out(cx: &mut Context<'_, Nshead, Waiting>, command: &Command<'_>) {
+    match *command {
+        Command::Send(bytes) => cx.send_bytes(bytes),
+        Command::Release => {
+            cx.state.0 = None;
+            cx.release_hold();
+        }
+        Command::Close => {
+            cx.close();
+            cx.release_hold();
+        }
+        Command::Want(_)
+        | Command::Drained(_)
+        | Command::Watch
+        | Command::Respond { .. }
+        | Command::Start { .. }
+        | Command::Chunk(_)
+        | Command::Finish
+        | Command::Text(_)
+        | Command::Binary(_)
+        | Command::Ping(_)
+        | Command::CloseSocket { .. } => tracing::error!("a command of another protocol for a connection of lf.nshead"),
+    }
+}
+
+impl Handler<Nshead> for NsheadServer {
+    type State = Waiting;
+
+    fn open(&self, _peer: &Peer) -> Waiting {
+        Waiting(None)
+    }
+
+    fn frame(&self, cx: &mut Context<'_, Nshead, Waiting>, frame: NsheadFrame<'_>) -> Outcome {
+        let script = self.current.load();
+        let Some(handler) = script.handler(self.server) else { return Err("the script has no such server".into()) };
+        let at = (cx.token(), cx.peer());
+        script.pool(cx.group()).with(|vm, mut engine| {
+            let (answer, commands) = engine.nshead(handler, at, &frame.header, frame.body);
+            match answer {
+                NsheadAnswer::Suspended => {
+                    cx.state.0 = Some(Box::new(Call::new(vm)));
+                    cx.hold();
+                }
+                NsheadAnswer::Whole { failed, mut header, body } => {
+                    if failed {
+                        header.provider = NSHEAD_FAILED;
+                    }
+                    cx.send(NsheadFrame { header, body: &body.as_bytes() })?;
+                }
+            }
+            Command::read_all(&commands).for_each(|command| carry_out(cx, &command));
+            if engine.has_mail() {
+                cx.flush();
+            }
+            Ok(())
+        })?
+    }
+
+    fn message(&self, cx: &mut Context<'_, Nshead, Waiting>, message: &Message) -> Outcome {
+        Command::read_all(message).for_each(|command| carry_out(cx, &command));
+        Ok(())
+    }
+
+    fn closed(&self, state: &mut Waiting, closed: &Closed) {
+        if let Some(mut call) = state.0.take() {
+            call.end(closed.token, "closed");
+        }
+    }
+}

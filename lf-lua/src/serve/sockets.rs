@@ -1,0 +1,172 @@
+//! The sockets that scripts open.
+
+use super::call::Call;
+use crate::engine::{Command, Completion, Vm};
+use lf_core::codec::Raw;
+use lf_core::{Address, Closed, Context, DialOptions, Dialer, Handler, Message, Outcome, Peer, Remote};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+/// Serves the connections that scripts have opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SocketHandler;
+
+/// A connection that a script has opened.
+#[derive(Debug)]
+pub(crate) struct Link {
+    call: Call,
+    /// Who waits for it to be connected.
+    connects: Option<f64>,
+}
+
+/// What is to be connected once its name has an address.
+struct Lookup {
+    remote: Remote,
+    vm: Arc<Vm>,
+    ticket: f64,
+    address: String,
+    timeout: Duration,
+}
+
+/// Opens sockets for scripts.
+#[derive(Clone, Debug)]
+pub(crate) struct Sockets {
+    dialer: Dialer<Raw, SocketHandler>,
+    /// To the thread that looks names up, which may take long.
+    lookups: Sender<Lookup>,
+}
+
+impl Sockets {
+    /// Starts the thread that looks names up.
+    pub(crate) fn new(dialer: Dialer<Raw, SocketHandler>) -> io::Result<Self> {
+        let (lookups, asked) = channel::<Lookup>();
+        let by_thread = dialer.clone();
+        std::thread::Builder::new().name("lf-lua-names".into()).spawn(move || {
+            for lookup in asked {
+                let Lookup { remote, vm, ticket, address, timeout } = lookup;
+                match address.parse() {
+                    Ok(address) => dial(&by_thread, &remote, &vm, ticket, &address, timeout),
+                    Err(error) => vm.complete(ticket, Completion::Failed(lf_core::Error::to_string(&error))),
+                }
+            }
+        })?;
+        Ok(Self { dialer, lookups })
+    }
+
+    /// Connects to `HOST:PORT` or `unix:PATH`, and tells `ticket` what came of it.
+    pub(crate) fn connect(&self, remote: &Remote, vm: &Arc<Vm>, ticket: f64, address: String, timeout: Duration) {
+        let known = if address.starts_with("unix:") {
+            address.parse().ok()
+        } else {
+            address.parse().ok().map(Address::Tcp)
+        };
+        match known {
+            Some(address) => dial(&self.dialer, remote, vm, ticket, &address, timeout),
+            None => {
+                let lookup = Lookup { remote: remote.clone(), vm: Arc::clone(vm), ticket, address, timeout };
+                if self.lookups.send(lookup).is_err() {
+                    vm.complete(ticket, Completion::Failed("the server stops".into()));
+                }
+            }
+        }
+    }
+}
+
+fn dial(
+    dialer: &Dialer<Raw, SocketHandler>,
+    remote: &Remote,
+    vm: &Arc<Vm>,
+    ticket: f64,
+    address: &Address,
+    timeout: Duration,
+) {
+    let options = DialOptions { connect_timeout: Some(timeout), ..DialOptions::default() };
+    let link = Link { call: Call::new(vm), connects: Some(ticket) };
+    if let Err(failed) = dialer.connect(remote, vm.group, address, &options, link) {
+        vm.complete(ticket, Completion::Failed(reason(failed.error.raw_os_error(), &failed.error.to_string())));
+    }
+}
+
+/// As LuaSocket says it.
+fn reason(errno: Option<i32>, otherwise: &str) -> String {
+    match errno {
+        Some(libc::ECONNREFUSED) => "connection refused".into(),
+        Some(libc::ETIMEDOUT) => "timeout".into(),
+        Some(errno) => io::Error::from_raw_os_error(errno).to_string(),
+        None => otherwise.into(),
+    }
+}
+
+impl Handler<Raw> for SocketHandler {
+    type State = Link;
+
+    fn open(&self, _peer: &Peer) -> Link {
+        unreachable!("lf-core gives a dialled connection the state that it was dialled with")
+    }
+
+    fn opened(&self, cx: &mut Context<'_, Raw, Link>) -> Outcome {
+        // Read only when the script wants to.
+        cx.hold();
+        let token = cx.token();
+        if let Some(ticket) = cx.state.connects.take() {
+            cx.state.call.vm.complete(ticket, Completion::Connected(token));
+        }
+        Ok(())
+    }
+
+    fn frame(&self, cx: &mut Context<'_, Raw, Link>, frame: &[u8]) -> Outcome {
+        cx.state.call.hand(Completion::Bytes(frame.to_vec()));
+        cx.hold();
+        Ok(())
+    }
+
+    fn message(&self, cx: &mut Context<'_, Raw, Link>, message: &Message) -> Outcome {
+        for command in Command::read_all(message) {
+            match command {
+                Command::Send(bytes) => cx.send_bytes(bytes),
+                Command::Close => cx.close(),
+                Command::Want(ticket) => {
+                    if cx.state.call.wants(ticket) {
+                        cx.release_hold();
+                    } else {
+                        cx.hold();
+                    }
+                }
+                Command::Drained(ticket) => {
+                    cx.flush();
+                    let unsent_bytes = cx.unsent_bytes();
+                    cx.state.call.tells_drained(ticket, unsent_bytes);
+                }
+                Command::Release
+                | Command::Watch
+                | Command::Respond { .. }
+                | Command::Start { .. }
+                | Command::Chunk(_)
+                | Command::Finish
+                | Command::Text(_)
+                | Command::Binary(_)
+                | Command::Ping(_)
+                | Command::CloseSocket { .. } => tracing::error!("a command of a server's connection for a socket"),
+            }
+        }
+        Ok(())
+    }
+
+    fn drained(&self, cx: &mut Context<'_, Raw, Link>) -> Outcome {
+        cx.state.call.is_drained();
+        Ok(())
+    }
+
+    fn closed(&self, link: &mut Link, closed: &Closed) {
+        if let Some(ticket) = link.connects.take() {
+            let why = match closed.why {
+                lf_core::CloseReason::ConnectTimeout => "timeout".into(),
+                why => reason(closed.error, why.label()),
+            };
+            link.call.vm.complete(ticket, Completion::Failed(why));
+        }
+        link.call.end(closed.token, "closed");
+    }
+}

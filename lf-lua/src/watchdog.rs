@@ -1,0 +1,72 @@
+//! Ends calls that run for longer than they may.
+
+use crate::engine::{Host, Vm};
+use crate::script::Current;
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Between two looks: a call is ended this much late at most, and a server at rest is woken this often.
+const LOOK_MIN: Duration = Duration::from_millis(5);
+const LOOK_MAX: Duration = Duration::from_millis(50);
+/// A call that goes on this long after it should have failed is inside C, where nothing can end it.
+const STUCK: Duration = Duration::from_secs(1);
+
+/// A run that was seen going on.
+struct Seen {
+    run: u64,
+    since: Instant,
+    told: bool,
+}
+
+/// Starts the watchdog, if there is a budget.
+pub(crate) fn start(current: &Current, host: &Arc<Host>) -> io::Result<()> {
+    let budget = host.limits.budget;
+    if budget.is_zero() {
+        return Ok(());
+    }
+    let (current, host) = (current.clone(), Arc::clone(host));
+    std::thread::Builder::new().name("lf-lua-watchdog".into()).spawn(move || watch(&current, &host, budget))?;
+    Ok(())
+}
+
+fn watch(current: &Current, host: &Host, budget: Duration) {
+    let mut seen: HashMap<u64, Seen> = HashMap::new();
+    let look = (budget / 20).clamp(LOOK_MIN, LOOK_MAX);
+    loop {
+        std::thread::sleep(look);
+        let now = Instant::now();
+        let vms = current.load().vms().chain(host.retired()).collect::<Vec<_>>();
+        seen.retain(|number, _| vms.iter().any(|vm| vm.number == *number));
+        for vm in &vms {
+            look_at(vm, &mut seen, now, budget);
+        }
+        host.bury_retired();
+    }
+}
+
+fn look_at(vm: &Vm, seen: &mut HashMap<u64, Seen>, now: Instant, budget: Duration) {
+    let Some(run) = vm.watch.run() else {
+        seen.remove(&vm.number);
+        return;
+    };
+    let seen = seen.entry(vm.number).or_insert(Seen { run, since: now, told: false });
+    if seen.run != run {
+        *seen = Seen { run, since: now, told: false };
+    }
+    let took = now - seen.since;
+    if took < budget {
+        return;
+    }
+    // Again at each look: the signal may have come between two instructions that matter.
+    vm.watch.interrupt(run);
+    if took >= budget + STUCK && !seen.told {
+        seen.told = true;
+        tracing::error!(
+            vm = vm.number,
+            group = vm.group,
+            "a call has used up its time ({budget:?}) and cannot be ended: it is inside C, perhaps in a library or a system call"
+        );
+    }
+}
