@@ -23,6 +23,7 @@ pub mod codec;
 mod config;
 mod conn;
 mod dealer;
+mod dialer;
 mod drive;
 mod error;
 mod group;
@@ -46,6 +47,7 @@ mod work;
 mod worker;
 
 pub use config::{Deal, OutputLimits, Promotion, Rebalance, Timeouts, Trigger};
+pub use dialer::{DialError, DialFailure, DialOptions, Dialer};
 pub use error::{Error, SendError};
 pub use handler::{Closed, Context, Handler, Outcome, Timeout};
 pub use listener::{Address, ListenOptions};

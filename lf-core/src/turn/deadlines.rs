@@ -42,7 +42,8 @@ impl<C: Codec, H: Handler<C>> Turn<'_, C, H> {
 
     pub(super) fn set_deadlines(&mut self) {
         let conn = &mut *self.conn;
-        if matches!(conn.phase, Phase::Lingering(_)) {
+        // The handler of one that we opened knows what it waits for, and for how long.
+        if conn.outgoing || matches!(conn.phase, Phase::Lingering(_)) {
             return;
         }
         let timeouts = &self.work.server.config.timeouts;
