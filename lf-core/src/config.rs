@@ -108,6 +108,7 @@ pub(crate) struct Config {
     pub(crate) batch_events: usize,
     pub(crate) max_connections: Option<usize>,
     pub(crate) max_per_address: Option<usize>,
+    pub(crate) outgoing_max: Option<usize>,
     pub(crate) accepts_per_second: Option<u32>,
     pub(crate) timeouts: Timeouts,
     pub(crate) output: OutputLimits,
@@ -130,6 +131,7 @@ impl Default for Config {
             batch_events: 64,
             max_connections: None,
             max_per_address: None,
+            outgoing_max: None,
             accepts_per_second: None,
             timeouts: Timeouts::default(),
             output: OutputLimits::default(),
@@ -147,12 +149,16 @@ const WORKERS_MAX: usize = 1024;
 const BATCH_EVENTS_MAX: usize = 1024;
 /// Slots of the connection table at most: tokens count them in 32 bits, and the last ones are reserved.
 const CONNECTIONS_MAX: usize = 1 << 31;
+/// Connections that a server opens at most, and tasks; together with the others they fit into 32 bits.
+const OUTGOING_MAX: usize = 1 << 30;
+/// ... unless told otherwise, if anything of it can open one.
+pub(crate) const OUTGOING_MAX_DEFAULT: usize = 1024;
 /// Connections at most unless told otherwise, where the descriptor limit is next to none.
 const CONNECTIONS_MAX_DEFAULT: usize = 1 << 22;
 /// Descriptors for standard streams, logs, and what the host program opens.
 const DESCRIPTORS_SPARE: usize = 32;
 
-fn in_range(name: &'static str, value: usize, min: usize, max: usize) -> Result<(), Error> {
+pub(crate) fn in_range(name: &'static str, value: usize, min: usize, max: usize) -> Result<(), Error> {
     if (min..=max).contains(&value) {
         return Ok(());
     }
@@ -168,6 +174,7 @@ impl Config {
         in_range("batch_events", self.batch_events, 1, BATCH_EVENTS_MAX)?;
         in_range("max_connections", self.max_connections.unwrap_or(1), 1, CONNECTIONS_MAX)?;
         in_range("max_per_address", self.max_per_address.unwrap_or(1), 1, CONNECTIONS_MAX)?;
+        in_range("outgoing_max", self.outgoing_max.unwrap_or(0), 0, OUTGOING_MAX)?;
         in_range("output.high", self.output.high, 1, self.output.max)?;
         in_range("output.low", self.output.low, 0, self.output.high - 1)?;
         let percent = match self.rebalance {
@@ -204,16 +211,18 @@ impl Config {
         Ok(())
     }
 
-    /// Raises the descriptor limit and settles how many connections there may be.
-    pub(crate) fn settle_connections(&self, listeners: usize) -> Result<usize, Error> {
+    /// Raises the descriptor limit and settles how many connections there may be beside the `outgoing` ones.
+    pub(crate) fn settle_connections(&self, listeners: usize, outgoing: usize) -> Result<usize, Error> {
         let limit = limits::raise_descriptors().map_err(Error::system("read the limit of open descriptors"))?;
         // Two descriptors a group (epoll, wake-up), the acceptor's pair, the listeners.
-        let reserved = DESCRIPTORS_SPARE + 2 * (self.groups + 1) + listeners;
+        let reserved = DESCRIPTORS_SPARE + 2 * (self.groups + 1) + listeners + outgoing;
         let reachable = limit.saturating_sub(reserved);
         match self.max_connections {
-            Some(wanted) if wanted > reachable => Err(Error::Descriptors { wanted, limit, reserved, reachable }),
+            Some(wanted) if wanted > reachable => {
+                Err(Error::Descriptors { wanted, limit, reserved, outgoing, reachable })
+            }
             Some(wanted) => Ok(wanted),
-            None if reachable == 0 => Err(Error::Descriptors { wanted: 1, limit, reserved, reachable }),
+            None if reachable == 0 => Err(Error::Descriptors { wanted: 1, limit, reserved, outgoing, reachable }),
             None => Ok(reachable.min(CONNECTIONS_MAX_DEFAULT)),
         }
     }
@@ -245,7 +254,7 @@ mod tests {
     #[test]
     fn connections_beyond_the_descriptor_limit_are_refused_with_the_remedy() {
         let config = Config { max_connections: Some(1 << 30), ..Config::default() };
-        let text = config.settle_connections(1).unwrap_err().to_string();
+        let text = config.settle_connections(1, 0).unwrap_err().to_string();
         assert!(text.contains("max_connections = 1073741824") && text.contains("ulimit -Hn"), "{text}");
     }
 }

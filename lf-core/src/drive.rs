@@ -29,8 +29,7 @@ pub(crate) fn ready_of(notes: Notes) -> Ready {
 
 /// Claims a connection for `ready` and serves it, or leaves the note to who owns it.
 pub(crate) fn claim_and_drive(server: &Shared, token: Token, ready: Ready, work: &mut Work, buffer: Option<&mut [u8]>) {
-    let note = if ready.mask == Mask::NONE { ready.notes } else { ready.notes | Notes::IO };
-    match server.table.claim(token, note) {
+    match server.table.claim(token, ready.as_notes()) {
         (Some(slot), Claimed::Owned(owned)) => drive(server, slot, owned, token, ready, work, buffer),
         (_, Claimed::Noted) => work.sheet.add(Count::Notes, 1),
         (_, Claimed::Owned(_) | Claimed::Stale) => {
@@ -53,6 +52,10 @@ pub(crate) fn drive(
 ) {
     let rounds_max = if buffer.is_some() { ROUNDS_MAX } else { SENDER_ROUNDS_MAX };
     for round in 1.. {
+        // The entry of an earlier life may fire on another group's wheel, or find who came to send.
+        if ready.notes.has(Notes::TIMER) && owned.outgoing && work.home != Some(usize::from(owned.group)) {
+            return put_back(server, owned, token, ready.as_notes());
+        }
         let conn = &mut *owned;
         if ready.mask != Mask::NONE {
             conn.armed = Mask::NONE;
@@ -71,6 +74,7 @@ pub(crate) fn drive(
         };
         if let Err(error) = rearm(server, slot, &mut owned, token, again, work) {
             tracing::warn!(%token, %error, "cannot re-arm the connection; it is closed");
+            owned.fail(&error);
             return close(server, slot, owned, token, CloseReason::System, work);
         }
         let group = usize::from(owned.group);
@@ -156,6 +160,9 @@ fn rearm(server: &Shared, slot: &Slot, conn: &mut Conn, token: Token, again: boo
 /// Puts a connection into another group if its own has been asked to shed some.
 fn migrate(server: &Shared, conn: &mut Conn, token: Token, work: &Work) -> io::Result<()> {
     let from = &server.groups[usize::from(conn.group)];
+    if conn.outgoing {
+        return Ok(());
+    }
     let Some(target) = from.take_shed() else { return Ok(()) };
     let (Some(to), Ok(target)) = (server.groups.get(target), u16::try_from(target)) else { return Ok(()) };
     let Some(fd) = conn.fd() else { return Ok(()) };
@@ -189,15 +196,20 @@ pub(crate) fn close(
 ) {
     let mut conn = std::mem::replace(&mut *owned, Conn::VACANT);
     work.out.clear();
-    let closed = Closed { token, peer: conn.peer, why };
+    let closed = Closed { token, peer: conn.peer, why, error: conn.error() };
     server.services[usize::from(conn.service)].closed(&mut conn, &closed);
     let dropped = conn.queued_bytes() + slot.outbox.turn_over(token.generation().wrapping_add(1)) as usize;
     server.forget_queued(dropped);
-    work.sheet.closed(why);
-    server.groups[usize::from(conn.group)].connections.fetch_sub(1, Ordering::Relaxed);
-    server.admission.leave(conn.peer);
+    let outgoing = conn.outgoing;
+    if outgoing {
+        work.sheet.outgoing_closed(why);
+    } else {
+        work.sheet.closed(why);
+        server.groups[usize::from(conn.group)].connections.fetch_sub(1, Ordering::Relaxed);
+        server.admission.leave(conn.peer);
+    }
     // Closing the only descriptor takes it out of the epoll set; an event that is under way is stale by its generation.
     drop(conn);
     server.table.vacate(token, owned);
-    server.left();
+    if outgoing { server.outgoing_left() } else { server.left() }
 }

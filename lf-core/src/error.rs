@@ -21,8 +21,8 @@ pub enum Error {
     /// The process may not open as many descriptors as the connections need.
     #[error(
         "max_connections = {wanted} cannot be reached: this process may open {limit} descriptors and keeps {reserved} \
-         for itself; lower max_connections to {reachable} or raise the hard limit (ulimit -Hn, LimitNOFILE=, \
-         /etc/security/limits.conf)"
+         for itself, {outgoing} of them for connections that it opens (outgoing_max); lower max_connections to {reachable} \
+         or raise the hard limit (ulimit -Hn, LimitNOFILE=, /etc/security/limits.conf)"
     )]
     Descriptors {
         /// Connections asked for.
@@ -31,6 +31,8 @@ pub enum Error {
         limit: usize,
         /// Descriptors that the server needs besides connections.
         reserved: usize,
+        /// Those of them that are for connections that the server opens.
+        outgoing: usize,
         /// Connections that can be had.
         reachable: usize,
     },

@@ -38,6 +38,8 @@ pub struct Closed {
     pub peer: Peer,
     /// Why it ended.
     pub why: CloseReason,
+    /// What the system said, as `errno` names it, if it was an error of the system.
+    pub error: Option<i32>,
 }
 
 /// The business logic of a listener. One value serves all its connections, from all workers at once; the calls for one
@@ -49,7 +51,7 @@ pub trait Handler<C: Codec>: Send + Sync + 'static {
     /// What is remembered of a connection; `()` costs no memory.
     type State: Send + 'static;
 
-    /// The state of a new connection.
+    /// The state of a connection that came in. One that a [`Dialer`](crate::Dialer) opens has been given its own.
     fn open(&self, peer: &Peer) -> Self::State;
 
     /// Whether [`opened`](Self::opened) has to be called at once, because the server speaks first. It can cost an event
@@ -93,7 +95,8 @@ pub trait Handler<C: Codec>: Send + Sync + 'static {
     }
 
     /// The peer has finished sending while the codec holds its frames back until an answer is out (see
-    /// [`Codec::holds`]). It may still read: unless overridden, the answer is waited for.
+    /// [`Codec::holds`]), or while the handler does ([`Context::hold`]). It may still read: unless overridden, the answer is
+    /// waited for.
     ///
     /// # Errors
     /// Closes the connection.
@@ -127,7 +130,8 @@ pub trait Handler<C: Codec>: Send + Sync + 'static {
         0
     }
 
-    /// The connection has ended: called once, after all others, if `open` was called.
+    /// The connection has ended: called once, after all others, if it has a state. One that a [`Dialer`](crate::Dialer) opens
+    /// has it from the start, so this may be the only call.
     fn closed(&self, state: &mut Self::State, closed: &Closed) {
         let _ = (state, closed);
     }
@@ -192,6 +196,29 @@ impl<C: Codec, S> Context<'_, C, S> {
         if matches!(self.conn.phase, Phase::Fresh | Phase::Open) {
             self.conn.phase = Phase::Closing(CloseReason::Handler);
         }
+    }
+
+    /// Closes the connection when this call returns, whatever is still to go out.
+    pub fn abort(&mut self) {
+        self.close();
+        self.work.failed.get_or_insert(CloseReason::Handler);
+    }
+
+    /// Takes no further frame until [`release_hold`](Self::release_hold): what the peer sends stays where it is, no deadline
+    /// for reading runs, and [`Handler::peer_finished`] tells if it finishes. For an answer that comes from elsewhere.
+    pub fn hold(&mut self) {
+        self.conn.on_hold = true;
+    }
+
+    /// Takes frames again, unless the codec has reasons of its own not to.
+    pub fn release_hold(&mut self) {
+        self.conn.on_hold = false;
+    }
+
+    /// The group whose workers serve this connection.
+    #[must_use]
+    pub fn group(&self) -> usize {
+        usize::from(self.conn.group)
     }
 
     /// Runs something that may block this thread, after another worker has taken over the group's events.

@@ -24,6 +24,7 @@ pub mod codec;
 mod config;
 mod conn;
 mod dealer;
+mod dialer;
 mod drive;
 mod error;
 mod group;
@@ -48,6 +49,7 @@ mod worker;
 
 pub use blocking::hand_over;
 pub use config::{Deal, OutputLimits, Promotion, Rebalance, Timeouts, Trigger};
+pub use dialer::{DialError, DialFailure, DialOptions, Dialer};
 pub use error::{Error, SendError};
 pub use handler::{Closed, Context, Handler, Outcome, Timeout};
 pub use listener::{Address, ListenOptions};

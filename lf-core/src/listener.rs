@@ -182,7 +182,7 @@ fn open_tcp(at: SocketAddr, options: &ListenOptions, backlog: i32) -> io::Result
 }
 
 /// Who is silent for `time` is asked, and after four questions without an answer is gone.
-fn keepalive_of(time: Duration) -> TcpKeepalive {
+pub(crate) fn keepalive_of(time: Duration) -> TcpKeepalive {
     let probes = TcpKeepalive::new().with_time(time);
     probes.with_interval((time / 4).max(Duration::from_secs(1))).with_retries(4)
 }

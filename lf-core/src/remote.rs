@@ -46,7 +46,7 @@ pub struct Sight {
 /// Sends to and closes connections of one server by their tokens. Cheap to clone; does not keep the server alive.
 #[derive(Clone)]
 pub struct Remote {
-    server: Weak<Shared>,
+    pub(crate) server: Weak<Shared>,
 }
 
 impl std::fmt::Debug for Remote {
@@ -110,6 +110,12 @@ impl Remote {
     #[must_use]
     pub fn metrics(&self) -> Option<String> {
         admin::metrics(&*self.server.upgrade()?)
+    }
+
+    /// The server's groups; 0 if it is gone.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.server.upgrade().map_or(0, |server| server.groups.len())
     }
 
     /// Whether the server is draining, or gone.
@@ -178,7 +184,7 @@ fn deliver(
     message: Message,
     work: &mut Work,
 ) -> Result<Delivery, SendError> {
-    if !matches!(owned.phase, Phase::Fresh | Phase::Open) {
+    if !matches!(owned.phase, Phase::Connecting | Phase::Fresh | Phase::Open) {
         drive::put_back(server, owned, token, Notes::NONE);
         return Err(SendError::Gone);
     }

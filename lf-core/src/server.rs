@@ -3,7 +3,10 @@
 use crate::acceptor::{Acceptor, StopAccepting};
 use crate::admin;
 use crate::codec::Codec;
-use crate::config::{Config, Deal, OutputLimits, Promotion, Rebalance, Timeouts, Trigger};
+use crate::config::{
+    Config, Deal, OUTGOING_MAX_DEFAULT, OutputLimits, Promotion, Rebalance, Timeouts, Trigger, in_range,
+};
+use crate::dialer::Dialer;
 use crate::error::Error;
 use crate::group::Group;
 use crate::handler::Handler;
@@ -17,22 +20,27 @@ use crate::stats::Snapshot;
 use crate::sys::claim::Notes;
 use crate::worker;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long threads get to end after the last connection has left.
 const JOIN: Duration = Duration::from_secs(1);
 
+/// How many servers this process has described, so that a dialer knows its own.
+static IDENTITIES: AtomicU64 = AtomicU64::new(0);
+
 struct Plan {
     address: Address,
     options: ListenOptions,
-    service: Box<dyn Service>,
+    service: u16,
 }
 
 /// Collects what a server is to be; [`build`](Self::build) checks it.
 pub struct Builder {
     config: Config,
     plans: Vec<Plan>,
+    services: Vec<Box<dyn Service>>,
+    identity: u64,
     admin: Option<Address>,
 }
 
@@ -74,6 +82,9 @@ settings! {
     max_connections(count: usize) { max_connections = Some(count) }
     /// Connections of one peer address at most. Default: no limit.
     max_per_address(count: usize) { max_per_address = Some(count) }
+    /// Connections that the server opens at most, and tasks ([`Dialer`]): so many descriptors are kept for them. Default
+    /// 1024 if it has a dialer, else none.
+    outgoing_max(count: usize) { outgoing_max = Some(count) }
     /// Connections accepted per second at most; more wait in the listen queue. Default: no limit.
     accepts_per_second(count: u32) { accepts_per_second = Some(count) }
     /// Deadlines of connections.
@@ -102,8 +113,20 @@ impl Builder {
         codec: C,
         handler: H,
     ) -> Self {
-        self.plans.push(Plan { address, options, service: Box::new(Endpoint { codec, handler }) });
+        let service = self.serve_with(codec, handler);
+        self.plans.push(Plan { address, options, service });
         self
+    }
+
+    /// A way to open connections from the server's groups, which `handler` serves.
+    pub fn dialer<C: Codec, H: Handler<C>>(&mut self, codec: C, handler: H) -> Dialer<C, H> {
+        self.config.outgoing_max.get_or_insert(OUTGOING_MAX_DEFAULT);
+        Dialer::new(self.identity, self.serve_with(codec, handler))
+    }
+
+    fn serve_with<C: Codec, H: Handler<C>>(&mut self, codec: C, handler: H) -> u16 {
+        self.services.push(Box::new(Endpoint { codec, handler }));
+        u16::try_from(self.services.len() - 1).unwrap_or(u16::MAX)
     }
 
     /// Serves `/status`, `/metrics`, `/connections` and `/healthz` over HTTP at an address of its own, which must be
@@ -123,17 +146,23 @@ impl Builder {
         if self.plans.is_empty() {
             return Err(Error::NoListener);
         }
+        in_range("listeners and dialers", self.services.len(), 1, usize::from(u16::MAX))?;
         let admin_descriptors = self.admin.as_ref().map_or(0, |_| admin::DESCRIPTORS);
-        let max_connections = self.config.settle_connections(self.plans.len() + admin_descriptors)?;
+        let outgoing_max = self.config.outgoing_max.unwrap_or(0);
+        let max_connections = self.config.settle_connections(self.plans.len() + admin_descriptors, outgoing_max)?;
         let groups = (0..self.config.groups).map(|index| Group::new(index, &self.config)).collect::<Result<_, _>>()?;
         let mut listeners = Vec::new();
-        let mut services = Vec::new();
-        for (index, plan) in (0u16..).zip(self.plans) {
-            listeners.push((index, Listener::open(&plan.address, &plan.options)?));
-            services.push(plan.service);
+        for plan in self.plans {
+            listeners.push((plan.service, Listener::open(&plan.address, &plan.options)?));
         }
         let drain = self.config.drain;
-        let shared = Arc::new(Shared::new(self.config, groups, services.into(), max_connections));
+        let shared = Arc::new(Shared::new(
+            self.config,
+            groups,
+            self.services.into(),
+            self.identity,
+            (max_connections, outgoing_max),
+        ));
         let addresses = listeners.iter().map(|(_, listener)| listener.address().clone()).collect();
         let (acceptor, stop) = Acceptor::new(Arc::clone(&shared), listeners)?;
         let admin = self.admin.map(|address| admin::server(address, &shared)).transpose()?.map(Box::new);
@@ -155,7 +184,8 @@ impl Server {
     /// Begins to describe a server.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder { config: Config::default(), plans: Vec::new(), admin: None }
+        let identity = IDENTITIES.fetch_add(1, Ordering::Relaxed);
+        Builder { config: Config::default(), plans: Vec::new(), services: Vec::new(), identity, admin: None }
     }
 
     /// Where the listeners are, in the order in which they were added, with their real ports.
@@ -334,7 +364,7 @@ impl Running {
         if !properly {
             return (cut, self.shared.stop(Instant::now()));
         }
-        if cut > 0 {
+        if cut > 0 || self.shared.stats.outgoing.load(Ordering::Acquire) > 0 {
             self.shared.tell_all(Notes::CLOSE, || false);
         }
         let threads_left = self.shared.stop(Instant::now() + JOIN);

@@ -25,6 +25,13 @@ pub(crate) struct Ready {
     pub(crate) notes: Notes,
 }
 
+impl Ready {
+    /// The same for somebody else to see to.
+    pub(crate) fn as_notes(self) -> Notes {
+        if self.mask == Mask::NONE { self.notes } else { self.notes | Notes::IO }
+    }
+}
+
 /// How a turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -65,9 +72,14 @@ pub(crate) struct Endpoint<C, H> {
 /// What is kept for a connection: the codec's state and the handler's.
 type States<C, H> = (<C as Codec>::State, <H as Handler<C>>::State);
 
+/// A handler's state, and a codec's fresh one, as a connection keeps them.
+pub(crate) fn keep<C: Codec, H: Handler<C>>(state: H::State) -> Box<dyn Any + Send> {
+    Box::new((C::State::default(), state))
+}
+
 impl<C: Codec, H: Handler<C>> Endpoint<C, H> {
     fn open(&self, peer: &Peer) -> Box<dyn Any + Send> {
-        Box::new((C::State::default(), self.handler.open(peer)))
+        keep::<C, H>(self.handler.open(peer))
     }
 }
 

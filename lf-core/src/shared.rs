@@ -30,6 +30,10 @@ pub(crate) struct Shared {
     pub(crate) bell: Bell,
     pub(crate) tick_nanos: u64,
     pub(crate) max_connections: usize,
+    /// Connections that the server opens at most, and tasks.
+    pub(crate) outgoing_max: usize,
+    /// Whose dialers may open them.
+    pub(crate) identity: u64,
     started_nanos: u64,
     pub(crate) draining: AtomicBool,
     pub(crate) stopping: AtomicBool,
@@ -44,10 +48,11 @@ impl Shared {
         config: Config,
         groups: Box<[Group]>,
         services: Box<[Box<dyn Service>]>,
-        max_connections: usize,
+        identity: u64,
+        (max_connections, outgoing_max): (usize, usize),
     ) -> Self {
         Self {
-            table: Table::new(max_connections),
+            table: Table::new(max_connections + outgoing_max),
             groups,
             services,
             stats: Stats::new(),
@@ -55,6 +60,8 @@ impl Shared {
             bell: Bell::new(),
             tick_nanos: u64::try_from(config.tick.as_nanos()).unwrap_or(u64::MAX),
             max_connections,
+            outgoing_max,
+            identity,
             started_nanos: monotonic_nanos(),
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -83,7 +90,7 @@ impl Shared {
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.stopping.load(Ordering::SeqCst)
     }
 
     /// Bytes that were queued are out, or lost with their connection.
@@ -122,6 +129,18 @@ impl Shared {
             let _told = self.empty_lock.lock();
             self.empty.notify_all();
         }
+    }
+
+    /// A place for one more connection that the server opens; `false` if there are as many as there may be.
+    #[must_use]
+    pub(crate) fn outgoing_enters(&self) -> bool {
+        let count = &self.stats.outgoing;
+        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.outgoing_max).then_some(n + 1)).is_ok()
+    }
+
+    /// Such a connection has left.
+    pub(crate) fn outgoing_left(&self) {
+        self.stats.outgoing.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Waits until nobody is connected; answers how many still are at the deadline.
@@ -169,7 +188,8 @@ impl Shared {
 
     /// Ends all threads, waiting until `deadline` for those that are busy. Answers how many were left behind.
     pub(crate) fn stop(&self, deadline: Instant) -> usize {
-        self.stopping.store(true, Ordering::Release);
+        // SeqCst: see `Dialer::launch`.
+        self.stopping.store(true, Ordering::SeqCst);
         for group in &self.groups {
             group.baton.stop();
             group.wake();

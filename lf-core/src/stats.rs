@@ -67,6 +67,10 @@ labels! {
         Drained = "drained",
         /// Not done at the drain deadline.
         Cut = "cut",
+        /// What the server wanted to connect to refused, or could not be reached.
+        ConnectFailed = "connect_failed",
+        /// What the server wanted to connect to did not answer in time.
+        ConnectTimeout = "connect_timeout",
         /// Another system error.
         System = "system",
     }
@@ -135,6 +139,10 @@ labels! {
         RefusedSends = "refused_sends",
         /// Times that reading paused at the high watermark.
         ReadPauses = "read_pauses",
+        /// Connections that the server opened and tasks that it began.
+        OutgoingOpened = "outgoing_opened",
+        /// Connections that the server could not open.
+        OutgoingFailed = "outgoing_failed",
     }
 }
 
@@ -146,6 +154,7 @@ pub(crate) const TIME_BUCKETS: usize = 24;
 pub(crate) struct Sheet {
     counts: [AtomicU64; Count::ALL.len()],
     closes: [AtomicU64; CloseReason::ALL.len()],
+    outgoing_closes: [AtomicU64; CloseReason::ALL.len()],
     refusals: [AtomicU64; Refusal::ALL.len()],
     turn_times: [AtomicU64; TIME_BUCKETS],
     turn_nanos: AtomicU64,
@@ -159,8 +168,9 @@ fn zeros<const N: usize>() -> [AtomicU64; N] {
 
 impl Sheet {
     fn new(shared: bool) -> Self {
-        let (counts, closes, refusals, turn_times) = (zeros(), zeros(), zeros(), zeros());
-        Self { counts, closes, refusals, turn_times, turn_nanos: AtomicU64::new(0), shared }
+        let (counts, closes, outgoing_closes) = (zeros(), zeros(), zeros());
+        let (refusals, turn_times, turn_nanos) = (zeros(), zeros(), AtomicU64::new(0));
+        Self { counts, closes, outgoing_closes, refusals, turn_times, turn_nanos, shared }
     }
 
     /// A sole writer needs no locked instruction.
@@ -178,6 +188,14 @@ impl Sheet {
 
     pub(crate) fn closed(&self, why: CloseReason) {
         self.bump(&self.closes[why as usize], 1);
+    }
+
+    /// One that the server opened has ended.
+    pub(crate) fn outgoing_closed(&self, why: CloseReason) {
+        self.bump(&self.outgoing_closes[why as usize], 1);
+        if matches!(why, CloseReason::ConnectFailed | CloseReason::ConnectTimeout) {
+            self.add(Count::OutgoingFailed, 1);
+        }
     }
 
     pub(crate) fn refused(&self, why: Refusal) {
@@ -200,6 +218,8 @@ pub(crate) struct Stats {
     pub(crate) outside: Arc<CachePadded<Sheet>>,
     /// Connections that are open.
     pub(crate) connections: AtomicUsize,
+    /// Connections that the server opened, and tasks.
+    pub(crate) outgoing: AtomicUsize,
     /// Bytes queued for all peers.
     pub(crate) queued_bytes: AtomicI64,
 }
@@ -211,6 +231,7 @@ impl Stats {
             sheets: Mutex::new(vec![Arc::clone(&outside)]),
             outside,
             connections: AtomicUsize::new(0),
+            outgoing: AtomicUsize::new(0),
             queued_bytes: AtomicI64::new(0),
         }
     }
@@ -231,12 +252,14 @@ impl Stats {
         Snapshot {
             counts: self.sum(|sheet| &sheet.counts),
             closes: self.sum(|sheet| &sheet.closes),
+            outgoing_closes: self.sum(|sheet| &sheet.outgoing_closes),
             refusals: self.sum(|sheet| &sheet.refusals),
             turn_times: self.sum(|sheet| &sheet.turn_times),
             turn_time: Duration::from_nanos(
                 self.sheets.lock().iter().map(|sheet| sheet.turn_nanos.load(Ordering::Relaxed)).sum(),
             ),
             connections: self.connections.load(Ordering::Relaxed),
+            outgoing: self.outgoing.load(Ordering::Relaxed),
             queued_bytes: u64::try_from(self.queued_bytes.load(Ordering::Relaxed)).unwrap_or(0),
             group_connections,
         }
@@ -248,10 +271,12 @@ impl Stats {
 pub struct Snapshot {
     counts: [u64; Count::ALL.len()],
     closes: [u64; CloseReason::ALL.len()],
+    outgoing_closes: [u64; CloseReason::ALL.len()],
     refusals: [u64; Refusal::ALL.len()],
     turn_times: [u64; TIME_BUCKETS],
     turn_time: Duration,
     connections: usize,
+    outgoing: usize,
     queued_bytes: u64,
     group_connections: Vec<usize>,
 }
@@ -263,7 +288,7 @@ impl Snapshot {
         self.counts[count as usize]
     }
 
-    /// Connections that ended for this reason.
+    /// Connections that ended for this reason; those that the server had opened are not among them.
     #[must_use]
     pub fn closed(&self, why: CloseReason) -> u64 {
         self.closes[why as usize]
@@ -273,6 +298,12 @@ impl Snapshot {
     #[must_use]
     pub fn closed_total(&self) -> u64 {
         self.closes.iter().sum()
+    }
+
+    /// Connections that the server had opened, and tasks, that ended for this reason.
+    #[must_use]
+    pub fn outgoing_closed(&self, why: CloseReason) -> u64 {
+        self.outgoing_closes[why as usize]
     }
 
     /// Connections turned away for this reason.
@@ -285,6 +316,13 @@ impl Snapshot {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections
+    }
+
+    /// Connections that the server has opened, or is opening, and tasks; [`connections`](Self::connections) does not count
+    /// them.
+    #[must_use]
+    pub fn outgoing(&self) -> usize {
+        self.outgoing
     }
 
     /// Bytes queued for peers now.

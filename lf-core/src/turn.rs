@@ -2,18 +2,20 @@
 //!
 //! Who calls it owns the connection (see `sys::claim`); `drive` arms and releases it afterwards.
 
+mod begin;
+mod deadlines;
+
 use crate::codec::{Codec, Decoded, FrameError};
 use crate::conn::{Awaiting, Conn, Input, Phase};
-use crate::handler::{Context, Handler, Outcome, Timeout};
+use crate::handler::{Context, Handler, Outcome};
 use crate::outbox::Outbox;
 use crate::service::{Endpoint, Ready, Stage, Verdict};
 use crate::stats::{CloseReason, Count};
 use crate::sys::claim::Notes;
 use crate::sys::epoll::Mask;
 use crate::sys::socket;
-use crate::timer::NEVER_MS;
 use crate::token::Token;
-use crate::work::{FLUSH_BYTES, Work, after_ms, reason_of};
+use crate::work::{FLUSH_BYTES, Work, after_ms};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -95,16 +97,16 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
 
     fn steps(&mut self, ready: Ready, buffer: Option<&mut [u8]>) -> Result<(), CloseReason> {
         if ready.notes.has(Notes::CLOSE) {
-            let drains = self.work.server.draining.load(Ordering::Relaxed);
-            let why = self.farewell(if drains { CloseReason::Cut } else { CloseReason::Requested }, None);
+            let cut = self.work.server.draining.load(Ordering::Relaxed) && !self.conn.outgoing;
+            let why = self.farewell(if cut { CloseReason::Cut } else { CloseReason::Requested }, None);
             return Err(why);
         }
         self.conn.peer_finished |= ready.mask.has(Mask::PEER_CLOSED.and(Mask::HANGUP));
-        if self.conn.phase == Phase::Fresh {
-            self.conn.phase = Phase::Open;
-            self.call(H::opened)?;
+        if matches!(self.conn.phase, Phase::Connecting | Phase::Fresh) && !self.begin(ready)? {
+            return Ok(());
         }
-        self.conn.draining |= ready.notes.has(Notes::DRAIN);
+        let drains = ready.notes.has(Notes::DRAIN) && !self.conn.outgoing;
+        self.conn.draining |= drains;
         if self.conn.queue.is_some() && ready.mask.has(Mask::WRITE.and(Mask::HANGUP)) {
             self.work.flush_queue(self.conn);
             self.still_whole()?;
@@ -119,7 +121,7 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
             self.call(|handler, cx| handler.message(cx, &message))?;
         }
         // What was sent before the drain comes first; if it does not fit into a turn, another sweep will come by.
-        if ready.notes.has(Notes::DRAIN) && !self.conn.mail && self.conn.phase == Phase::Open {
+        if drains && !self.conn.mail && self.conn.phase == Phase::Open {
             let is_news = !std::mem::replace(&mut self.conn.drain_told, true);
             // An answer that was begun since the last sweep has to hear of it too.
             if is_news || self.conn.held {
@@ -148,7 +150,7 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
         self.work.settled = self.work.out.len();
         let mut cx = Context { codec, codec_state, state, token, conn: self.conn, work: self.work };
         let outcome = f(&self.end.handler, &mut cx);
-        self.conn.held = codec.holds(self.codec_state);
+        self.conn.held = self.conn.on_hold || codec.holds(self.codec_state);
         self.conn.end_told &= self.conn.held;
         outcome.map_err(|error| {
             tracing::warn!(%token, peer = %self.conn.peer, %error, "the handler failed; its connection is closed");
@@ -183,37 +185,6 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
         Ok(())
     }
 
-    fn meet_deadlines(&mut self) -> Result<(), CloseReason> {
-        self.work.read_clock();
-        let now_ms = self.work.now_ms;
-        if self.conn.deadlines.user_ms <= now_ms {
-            self.conn.deadlines.user_ms = NEVER_MS;
-            if self.conn.phase == Phase::Open {
-                self.call(|handler, cx| handler.timeout(cx, Timeout::User))?;
-            }
-        }
-        let (which, why) = if self.conn.write_deadline_ms() <= now_ms {
-            (Timeout::WriteStall, CloseReason::WriteStall)
-        } else if self.conn.deadlines.read_ms <= now_ms {
-            match (self.conn.awaiting, self.conn.phase) {
-                (Awaiting::Linger, Phase::Lingering(why)) => {
-                    self.work.failed = Some(why);
-                    return Err(why);
-                }
-                (Awaiting::FirstByte | Awaiting::Linger, _) => (Timeout::FirstByte, CloseReason::FirstByteTimeout),
-                (Awaiting::FrameEnd, _) => (Timeout::Frame, CloseReason::FrameTimeout),
-                (Awaiting::NextFrame, _) => (Timeout::Idle, CloseReason::IdleTimeout),
-            }
-        } else {
-            return Ok(());
-        };
-        self.call(|handler, cx| handler.timeout(cx, which))?;
-        self.farewell(why, None);
-        self.work.flush(self.conn);
-        self.work.failed = Some(why);
-        Err(why)
-    }
-
     fn receive(&mut self, ready: Ready, buffer: &mut [u8]) -> Result<(), CloseReason> {
         let mask = ready.mask;
         if matches!(self.conn.phase, Phase::Lingering(_)) {
@@ -239,9 +210,9 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
     }
 
     /// The kernel may have given the peer up.
-    fn why_hung_up(&self) -> CloseReason {
+    fn why_hung_up(&mut self) -> CloseReason {
         let error = self.conn.fd().and_then(|fd| socket2::SockRef::from(&fd).take_error().ok().flatten());
-        error.as_ref().map_or(CloseReason::PeerReset, reason_of)
+        error.map_or(CloseReason::PeerReset, |error| self.conn.fail(&error))
     }
 
     /// A connection whose frames are held back is not read, so its end shows in nothing but the event.
@@ -271,7 +242,7 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
                     self.conn.unread = false;
                     return Ok(());
                 }
-                Err(error) => return Err(reason_of(&error)),
+                Err(error) => return Err(self.conn.fail(&error)),
             };
             if count == 0 {
                 self.conn.eof = true;
@@ -410,7 +381,7 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
                     self.conn.unread = false;
                     return Ok(());
                 }
-                Err(error) => return Err(reason_of(&error)),
+                Err(error) => return Err(self.conn.fail(&error)),
             }
         }
         self.conn.unread = true;
@@ -422,7 +393,7 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
         match self.conn.phase {
             Phase::Closing(why) if self.conn.queue.is_none() => return self.linger(why),
             Phase::Lingering(why) if self.conn.eof => return Verdict::Close(why),
-            Phase::Fresh | Phase::Open | Phase::Closing(_) | Phase::Lingering(_) => {}
+            Phase::Connecting | Phase::Fresh | Phase::Open | Phase::Closing(_) | Phase::Lingering(_) => {}
         }
         let all_out = self.conn.queue.is_none() && !self.conn.frames_left;
         if self.conn.phase == Phase::Open && all_out {
@@ -470,29 +441,5 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
         self.conn.input = None;
         self.conn.deadlines.read_ms = after_ms(self.work.now_ms, Some(LINGER));
         if self.work.server.is_edge() { Verdict::Again } else { Verdict::Keep }
-    }
-
-    fn set_deadlines(&mut self) {
-        let conn = &mut *self.conn;
-        if matches!(conn.phase, Phase::Lingering(_)) {
-            return;
-        }
-        let timeouts = &self.work.server.config.timeouts;
-        let in_frame = conn.input.is_some() && !conn.frames_left;
-        // The clock stood while the connection was not read.
-        let goes_on = conn.awaiting == Awaiting::NextFrame && conn.deadlines.read_ms == NEVER_MS;
-        if conn.paused || conn.held {
-            // We do not read, so the peer cannot be late; that it takes nothing is the write stall's business.
-            conn.awaiting = Awaiting::NextFrame;
-            conn.deadlines.read_ms = NEVER_MS;
-        } else if in_frame {
-            if conn.awaiting != Awaiting::FrameEnd {
-                conn.awaiting = Awaiting::FrameEnd;
-                conn.deadlines.read_ms = after_ms(self.work.now_ms, timeouts.frame);
-            }
-        } else if self.heard || self.work.wrote || goes_on {
-            conn.awaiting = Awaiting::NextFrame;
-            conn.deadlines.read_ms = after_ms(self.work.now_ms, timeouts.idle);
-        }
     }
 }

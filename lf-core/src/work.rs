@@ -129,7 +129,7 @@ impl Work {
             match socket::send(fd, bytes) {
                 Ok(count) => sent = count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return self.failed = Some(reason_of(&error)),
+                Err(error) => return self.failed = Some(conn.fail(&error)),
             }
             self.sent(sent);
             if sent == bytes.len() {
@@ -165,7 +165,7 @@ impl Work {
         match sent {
             Ok(0) => {}
             Ok(count) => self.sent(count),
-            Err(error) => self.failed = Some(reason_of(&error)),
+            Err(error) => self.failed = Some(conn.fail(&error)),
         }
         if conn.paused && conn.queued_bytes() <= self.server.config.output.low {
             conn.paused = false;

@@ -238,3 +238,49 @@ fn a_connection_that_cannot_be_shut_down_is_closed_all_the_same() {
         Client::connect(&host.address()).expect_end_after_finishing();
     });
 }
+
+/// The outgoing side tells its test how it ended.
+struct Ends(std::sync::mpsc::Sender<(CloseReason, Option<i32>)>);
+
+impl lf_core::Handler<Line> for Ends {
+    type State = ();
+
+    fn open(&self, _peer: &lf_core::Peer) {}
+
+    fn frame(&self, _cx: &mut common::LineContext<'_>, _frame: &[u8]) -> lf_core::Outcome {
+        Ok(())
+    }
+
+    fn closed(&self, (): &mut (), closed: &lf_core::Closed) {
+        let _ = self.0.send((closed.why, closed.error));
+    }
+}
+
+#[test]
+fn a_connection_that_cannot_be_opened_leaves_nothing_behind() {
+    in_every_mode(|mode| {
+        let (tell, ends) = std::sync::mpsc::channel();
+        let mut builder = mode.builder().outgoing_max(1);
+        let dialer = builder.dialer(Line::default(), Ends(tell));
+        let host = Host::start(builder.listen(common::any_port(), Line::default(), lines(echo_line)));
+        let remote = host.running.remote();
+        let dial = || dialer.connect(&remote, 0, &host.address(), &lf_core::DialOptions::default(), ());
+        let descriptors = common::open_descriptors();
+        for (site, code) in [(Site::Connect, libc::EADDRNOTAVAIL), (Site::EpollAdd, libc::ENOSPC)] {
+            inject(site, [Fault::Errno(code)]);
+            assert_eq!(dial().unwrap_err().error.raw_os_error(), Some(code));
+            assert_eq!((pending(site), host.stats().outgoing()), (0, 0));
+        }
+        assert_eq!(common::open_descriptors(), descriptors);
+        inject(Site::Connected, [Fault::Errno(libc::ETIMEDOUT)]);
+        dial().unwrap();
+        assert_eq!(ends.recv_timeout(common::PATIENCE), Ok((CloseReason::ConnectFailed, Some(libc::ETIMEDOUT))));
+        // The slot of all of them is good again, for messages that have to wait, too.
+        until("its place is free", || host.stats().outgoing() == 0);
+        let token = dial().unwrap();
+        remote.send(token, *b"echo me\n").unwrap();
+        host.until_count(lf_core::Count::FramesReceived, 2);
+        assert!(remote.close(token));
+        assert_eq!(ends.recv_timeout(common::PATIENCE), Ok((CloseReason::Requested, None)));
+    });
+}

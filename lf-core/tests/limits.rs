@@ -80,7 +80,7 @@ fn error_of(builder: Builder) -> Error {
 #[test]
 fn more_connections_than_descriptors_is_an_error_that_names_limit_and_remedy() {
     let error = error_of(listening().groups(1).max_connections(1 << 30));
-    let Error::Descriptors { wanted, limit, reserved, reachable } = &error else { panic!("{error}") };
+    let Error::Descriptors { wanted, limit, reserved, reachable, .. } = &error else { panic!("{error}") };
     assert_eq!((*wanted, limit - reserved), (1 << 30, *reachable));
     let text = error.to_string();
     assert!(text.contains("max_connections = 1073741824") && text.contains(&limit.to_string()), "{text}");

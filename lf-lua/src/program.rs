@@ -67,7 +67,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
     let mut builder = args.server.apply(Server::builder().name("lf-lua"))?;
     let sockets = Sockets::new(builder.dialer(Raw, SocketHandler)).context("cannot start a thread")?;
     let timers = Timers(builder.dialer(Raw, TimerHandler));
-    let groups = args.server.groups.unwrap_or_else(lf_core::cores);
+    let groups = args.server.groups.unwrap_or_else(cores);
     let shape = Shape { groups, workers: args.server.workers, workers_max: args.server.workers_max };
     let script = shape.load(&host, source)?;
     if script.definitions.is_empty() {
@@ -149,4 +149,9 @@ fn listen(
 /// All VMs that there are, for who looks after them.
 pub(crate) fn vms(current: &Current) -> Vec<Arc<Vm>> {
     current.load().vms().collect()
+}
+
+/// Groups unless the command line says otherwise, as lf-core counts them.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

@@ -20,6 +20,7 @@ pub(super) fn text(server: &Shared) -> Result<String, fmt::Error> {
         snapshot: server.snapshot(),
         workers,
         max_connections: server.max_connections,
+        outgoing_max: server.outgoing_max,
         uptime_seconds: server.uptime().as_secs_f64(),
         resident_bytes: limits::resident_bytes(),
     }));
@@ -33,6 +34,7 @@ struct Page {
     snapshot: Snapshot,
     workers: Vec<usize>,
     max_connections: usize,
+    outgoing_max: usize,
     uptime_seconds: f64,
     resident_bytes: u64,
 }
@@ -81,6 +83,9 @@ impl Collector for Page {
         }
         let closes = CloseReason::ALL.iter().map(|why| (why.label().to_owned(), stats.closed(*why)));
         family(encoder, ("closed", "Connections that ended, by reason", MetricType::Counter), "reason", closes)?;
+        let ends = CloseReason::ALL.iter().map(|why| (why.label().to_owned(), stats.outgoing_closed(*why)));
+        let help = "Connections that the server had opened and that ended, by reason";
+        family(encoder, ("outgoing_closed", help, MetricType::Counter), "reason", ends)?;
         let refusals = Refusal::ALL.iter().map(|why| (why.label().to_owned(), stats.refused(*why)));
         family(encoder, ("refused", "Connections turned away, by reason", MetricType::Counter), "reason", refusals)?;
         let groups = numbered(stats.group_connections());
@@ -89,6 +94,14 @@ impl Collector for Page {
         family(encoder, ("group_workers", "Worker threads started, by group", MetricType::Gauge), "group", workers)?;
         gauge(encoder, "connections", "Connections open", stats.connections() as u64)?;
         gauge(encoder, "connections_max", "Connections that the server takes at most", self.max_connections as u64)?;
+        gauge(
+            encoder,
+            "outgoing_connections",
+            "Connections that the server opened, and tasks",
+            stats.outgoing() as u64,
+        )?;
+        let help = "Connections that the server opens at most, and tasks";
+        gauge(encoder, "outgoing_connections_max", help, self.outgoing_max as u64)?;
         gauge(encoder, "queued_bytes", "Bytes queued for peers", stats.queued_bytes())?;
         gauge(encoder, "resident_memory_bytes", "Resident memory of the process", self.resident_bytes)?;
         let uptime = encoder.encode_descriptor("uptime_seconds", "Time since the start", None, MetricType::Gauge)?;

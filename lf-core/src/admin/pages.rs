@@ -51,6 +51,11 @@ pub(super) fn status(server: &Shared) -> String {
     turn_times(&mut page, &stats);
     table(&mut page, "Counts", Count::ALL.iter().map(|count| (count.label(), count.help(), stats.count(*count))));
     table(&mut page, "Closed", CloseReason::ALL.iter().map(|why| (why.label(), why.help(), stats.closed(*why))));
+    if server.outgoing_max > 0 {
+        let ends = CloseReason::ALL.iter().map(|why| (why.label(), why.help(), stats.outgoing_closed(*why)));
+        let title = format!("Outgoing: {} of {}; closed", stats.outgoing(), server.outgoing_max);
+        table(&mut page, &title, ends);
+    }
     table(&mut page, "Refused", Refusal::ALL.iter().map(|why| (why.label(), why.help(), stats.refused(*why))));
     page.push_str("</html>");
     page
@@ -90,7 +95,8 @@ fn turn_times(page: &mut String, stats: &Snapshot) {
     page.push_str("</table>");
 }
 
-/// One line a connection: token, peer, group, phase, queued bytes, age in seconds. A connection in a turn shows `busy`.
+/// One line a connection: token, peer, group, phase, queued bytes, age in seconds, and whether it is one that the server
+/// opened. A connection in a turn shows `busy`.
 pub(super) fn connections(server: &Shared, query: &str) -> String {
     let limit = query
         .split('&')
@@ -98,7 +104,11 @@ pub(super) fn connections(server: &Shared, query: &str) -> String {
         .unwrap_or(LISTED_DEFAULT)
         .min(LISTED_MAX);
     let total = server.stats.connections.load(Ordering::Relaxed);
-    let mut text = format!("# {total} connections\n# token peer group phase queued_bytes age_s\n");
+    let outgoing = match server.stats.outgoing.load(Ordering::Relaxed) {
+        0 => String::new(),
+        count => format!(", {count} outgoing"),
+    };
+    let mut text = format!("# {total} connections{outgoing}\n# token peer group phase queued_bytes age_s\n");
     for token in server.table.tokens().take(limit) {
         match server.table.claim(token, Notes::NONE).1 {
             Claimed::Stale => {}
@@ -107,6 +117,7 @@ pub(super) fn connections(server: &Shared, query: &str) -> String {
             }
             Claimed::Owned(owned) => {
                 let phase = match owned.phase {
+                    Phase::Connecting => "connecting",
                     Phase::Fresh => "fresh",
                     Phase::Open => "open",
                     Phase::Closing(_) => "closing",
@@ -114,8 +125,13 @@ pub(super) fn connections(server: &Shared, query: &str) -> String {
                 };
                 let age_s = owned.age_s(server.now_ms());
                 let (peer, group, queued) = (owned.peer, owned.group, owned.queued_bytes());
+                let kind = match (owned.outgoing, owned.fd().is_some()) {
+                    (false, _) => "",
+                    (true, true) => " outgoing",
+                    (true, false) => " task",
+                };
                 drive::put_back(server, owned, token, Notes::NONE);
-                let _ = writeln!(text, "{token} {peer} {group} {phase} {queued} {age_s}");
+                let _ = writeln!(text, "{token} {peer} {group} {phase} {queued} {age_s}{kind}");
             }
         }
     }

@@ -10,13 +10,18 @@ use crate::peer::Peer;
 use crate::stats::CloseReason;
 use crate::sys::epoll::Mask;
 use crate::timer::NEVER_MS;
+use crate::work::reason_of;
 use std::any::Any;
+use std::io;
+use std::num::NonZeroU16;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// How far a connection's life has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Accepted; the handler has not heard of it.
+    /// Asked for by us; the other side has not answered.
+    Connecting,
+    /// The handler has not heard of it.
     #[default]
     Fresh,
     /// Frames go in and out.
@@ -73,8 +78,10 @@ pub(crate) struct Conn {
     pub(crate) peer_finished: bool,
     /// Not read because too much is queued.
     pub(crate) paused: bool,
-    /// Not read because the codec waits for an answer to go out.
+    /// Not read because the codec waits for an answer to go out, or the handler asked for it.
     pub(crate) held: bool,
+    /// The handler asked for it.
+    pub(crate) on_hold: bool,
     /// The handler was told that the peer of a held connection has finished.
     pub(crate) end_told: bool,
     /// `input` may hold whole frames.
@@ -89,6 +96,10 @@ pub(crate) struct Conn {
     pub(crate) draining: bool,
     /// The handler knows.
     pub(crate) drain_told: bool,
+    /// The server opened it: it is no guest, so nobody counts, deals, drains or migrates it.
+    pub(crate) outgoing: bool,
+    /// What the system said when it failed.
+    error: Option<NonZeroU16>,
     /// When it was accepted, in seconds of the server's clock.
     pub(crate) accepted_s: u32,
     /// What was read of an unfinished frame. Most connections have none, so they pay one pointer.
@@ -114,6 +125,7 @@ impl Conn {
         peer_finished: false,
         paused: false,
         held: false,
+        on_hold: false,
         end_told: false,
         frames_left: false,
         unread: false,
@@ -121,6 +133,8 @@ impl Conn {
         slow: false,
         draining: false,
         drain_told: false,
+        outgoing: false,
+        error: None,
         accepted_s: 0,
         input: None,
         queue: None,
@@ -133,7 +147,27 @@ impl Conn {
         Self { fd: Some(fd), peer, service, group, accepted_s, ..Self::VACANT }
     }
 
-    /// The descriptor; only an occupied slot is asked for it.
+    /// One that the server opens, to `peer`; a task has no descriptor. What is sent before it is there waits in the outbox.
+    pub(crate) fn outgoing(fd: Option<OwnedFd>, peer: Peer, service: u16, group: u16, now_ms: u64) -> Self {
+        let accepted_s = u32::try_from(now_ms / 1000).unwrap_or(u32::MAX);
+        let connects = fd.is_some();
+        let phase = if connects { Phase::Connecting } else { Phase::Fresh };
+        Self { fd, peer, service, group, phase, mail: connects, outgoing: true, accepted_s, ..Self::VACANT }
+    }
+
+    /// Keeps for the handler what the system said; answers what that means.
+    pub(crate) fn fail(&mut self, error: &io::Error) -> CloseReason {
+        let code = error.raw_os_error().and_then(|code| u16::try_from(code).ok());
+        self.error = code.and_then(NonZeroU16::new);
+        reason_of(error)
+    }
+
+    /// The last error of the system, as `errno` names it.
+    pub(crate) fn error(&self) -> Option<i32> {
+        self.error.map(|code| i32::from(code.get()))
+    }
+
+    /// The descriptor; a task has none.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.fd.as_ref().map(AsFd::as_fd)
     }
@@ -166,12 +200,15 @@ impl Conn {
         match self.phase {
             Phase::Fresh | Phase::Open => !self.eof && self.takes_frames(),
             Phase::Lingering(_) => !self.eof,
-            Phase::Closing(_) => false,
+            Phase::Connecting | Phase::Closing(_) => false,
         }
     }
 
     /// What epoll has to be asked for, apart from the trigger.
     pub(crate) fn interest(&self) -> Mask {
+        if self.phase == Phase::Connecting {
+            return Mask::WRITE;
+        }
         let mut mask = Mask::NONE;
         if self.wants_read() {
             mask = mask.and(Mask::READ);

@@ -124,6 +124,7 @@ mod tests {
 
     #[test]
     fn an_idle_connection_fits_its_memory_budget() {
+        assert!(size_of::<Slot>() <= 144, "{}", size_of::<Slot>());
         // 256 bytes are promised; two wheel entries (a vector may have grown to twice its use) go on top.
         assert!(size_of::<Slot>() + 2 * 8 <= 256, "{}", size_of::<Slot>());
     }

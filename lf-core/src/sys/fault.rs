@@ -23,6 +23,10 @@ pub enum Site {
     Send,
     /// `shutdown(2)` of a connection.
     Shutdown,
+    /// `connect(2)` of a connection that the server opens.
+    Connect,
+    /// The outcome of such a `connect(2)` (`SO_ERROR`).
+    Connected,
 }
 
 /// What a site does instead of its system call.

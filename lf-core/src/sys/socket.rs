@@ -1,6 +1,7 @@
-//! The system calls of a connection's life: `accept4(2)`, `recv(2)`, `sendmsg(2)`, `shutdown(2)`.
+//! The system calls of a connection's life: `accept4(2)`, `connect(2)`, `recv(2)`, `sendmsg(2)`, `shutdown(2)`.
 
 use super::{cvt, cvt_long, fault};
+use socket2::{Protocol, SockAddr, SockRef, Socket, Type};
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -42,6 +43,38 @@ fn address_of(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
             Some(SocketAddr::new(ip, u16::from_be(v6.sin6_port)))
         }
         _ => None,
+    }
+}
+
+/// Begins to connect, non-blocking and close-on-exec; `prepare` sets options. When the socket is writable,
+/// [`connect_outcome`] says what came of it.
+pub(crate) fn connect(to: &SockAddr, prepare: impl FnOnce(&Socket) -> io::Result<()>) -> io::Result<OwnedFd> {
+    fault::errno(fault::Site::Connect)?;
+    let protocol = (!to.is_unix()).then_some(Protocol::TCP);
+    let socket = Socket::new(to.domain(), Type::STREAM.nonblocking(), protocol)?;
+    prepare(&socket)?;
+    match socket.connect(to) {
+        // Interrupted, it goes on in the background (`connect(2)`).
+        Err(error) if !matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => Err(error),
+        Ok(()) | Err(_) => Ok(socket.into()),
+    }
+}
+
+/// Whether a socket is connected; `false` while that is still under way.
+pub(crate) fn connect_outcome(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    fault::errno(fault::Site::Connected)?;
+    let socket = SockRef::from(&fd);
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    match socket.peer_addr() {
+        // A port of the range that the system deals from can be given to who connects to it; that is no server.
+        Ok(peer) if !peer.is_unix() && socket.local_addr()? == peer => {
+            Err(io::Error::from_raw_os_error(libc::ECONNREFUSED))
+        }
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -4,7 +4,6 @@ use super::command::{Command, write_field};
 use super::host::Host;
 use super::sys;
 use super::vm::{LoadError, Source, Stage, Vm, header_of, joined};
-use crate::api;
 use bstr::ByteSlice;
 use lf_core::Token;
 use lf_core::codec::{Codec, Nshead, NsheadFrame};
@@ -273,7 +272,6 @@ pub(super) fn install(
     other_functions(lua, &rt, &runtime, number)?;
     let internals = lua.create_table()?;
     let lf = lua.create_table()?;
-    api::install(lua, &lf, host)?;
     for (name, text) in PRELUDE {
         lua.load(text).set_name(name).call::<()>((&rt, &internals, &lf))?;
     }

@@ -144,6 +144,8 @@ impl Exchange {
             | CloseReason::Malformed
             | CloseReason::Truncated
             | CloseReason::OutputOverflow
+            | CloseReason::ConnectFailed
+            | CloseReason::ConnectTimeout
             | CloseReason::System => None,
         }
     }

@@ -55,6 +55,8 @@ fn last_words(why: CloseReason, error: Option<&FrameError>) -> Option<(CloseCode
         | CloseReason::Malformed
         | CloseReason::Truncated
         | CloseReason::OutputOverflow
+        | CloseReason::ConnectFailed
+        | CloseReason::ConnectTimeout
         | CloseReason::System => None,
     }
 }
