@@ -288,7 +288,7 @@ pub(super) fn install(
 pub(super) fn run_main(lua: &Lua, internals: &Table, source: &Source) -> Result<(), LoadError> {
     let name = format!("@{}", source.path.display());
     internals.set("loading", true)?;
-    let chunk = lua.load(source.text.as_bstr().as_bytes()).set_name(name).set_mode(mlua::ChunkMode::Text);
+    let chunk = lua.load(source.text.as_bstr().as_bytes()).set_name(name).set_mode(mlua::chunk::ChunkMode::Text);
     chunk.exec()?;
     internals.set("loading", false)?;
     Ok(())

@@ -24,9 +24,9 @@ const OVERDUE: &std::ffi::CStr = c"the call has used up its time: see --budget";
 pub(super) fn new_lua(untrusted: bool) -> Result<Lua, LoadError> {
     let options = LuaOptions::new();
     if untrusted {
-        let libs = StdLib::COROUTINE | StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS | StdLib::PACKAGE;
+        let libs = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS | StdLib::PACKAGE;
         #[cfg(feature = "lua54")]
-        let libs = libs | StdLib::UTF8;
+        let libs = libs | StdLib::COROUTINE | StdLib::UTF8;
         #[cfg(feature = "luajit")]
         let libs = libs | StdLib::BIT | StdLib::JIT;
         return Ok(Lua::new_with(libs, options)?);
