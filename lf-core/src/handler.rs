@@ -105,6 +105,16 @@ pub trait Handler<C: Codec>: Send + Sync + 'static {
         Ok(())
     }
 
+    /// The peer has finished sending, and all that it sent has been handed over. It may still read: a handler that has more
+    /// to say [holds](Context::hold) the connection; else it is closed after the call.
+    ///
+    /// # Errors
+    /// Closes the connection.
+    fn input_ended(&self, cx: &mut Context<'_, C, Self::State>) -> Outcome {
+        let _ = cx;
+        Ok(())
+    }
+
     /// The server drains. What is in progress goes on, and the connection is closed once it is done; an answer that has no
     /// end must be ended here. Called again now and then while an answer is owed.
     ///

@@ -205,6 +205,9 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
         }
         if self.conn.eof && !self.conn.frames_left && self.conn.phase == Phase::Open {
             self.finish()?;
+            if self.conn.phase == Phase::Open && !self.conn.held {
+                self.call(H::input_ended)?;
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Host, LineContext, Mode, PATIENCE, any_port, in_every_mode, until};
 use lf_core::codec::Line;
-use lf_core::{CloseReason, Handler, Message, Outcome, Peer, Timeout, Timeouts, Token};
+use lf_core::{CloseReason, Context, Handler, Message, Outcome, Peer, Timeout, Timeouts, Token};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -151,5 +151,48 @@ fn a_drain_waits_for_the_answer_that_is_owed() {
             assert_eq!(drained.join().unwrap().cut, 0);
             assert!(began.elapsed() < PATIENCE / 2);
         });
+    });
+}
+
+/// Says nothing until the peer has said all.
+struct LastWord;
+
+impl Handler<Line> for LastWord {
+    type State = Vec<u8>;
+
+    fn open(&self, _peer: &Peer) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn frame(&self, cx: &mut Context<'_, Line, Vec<u8>>, line: &[u8]) -> Outcome {
+        cx.state.extend_from_slice(line);
+        Ok(())
+    }
+
+    fn input_ended(&self, cx: &mut Context<'_, Line, Vec<u8>>) -> Outcome {
+        cx.hold();
+        cx.set_timer(Duration::from_millis(5));
+        Ok(())
+    }
+
+    fn timeout(&self, cx: &mut Context<'_, Line, Vec<u8>>, which: Timeout) -> Outcome {
+        if which == Timeout::User {
+            let said = std::mem::take(cx.state);
+            cx.send(&said)?;
+            cx.release_hold();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_handler_may_have_the_last_word_after_a_peer_that_has_said_all() {
+    in_every_mode(|mode| {
+        let host = mode.serve(Line::default(), LastWord);
+        let mut client = host.connect();
+        client.send(b"one\ntwo\n");
+        client.finish();
+        client.expect(b"onetwo\n");
+        client.expect_end();
     });
 }

@@ -128,6 +128,15 @@ impl<C: BytesCodec> Handler<C> for TcpServer {
         Ok(())
     }
 
+    fn input_ended(&self, cx: &mut Context<'_, C, Talk>) -> Outcome {
+        // Who waits for a frame hears that there is none, and may still answer.
+        if let Some(call) = cx.state.0.as_mut().filter(|call| call.is_wanted()) {
+            call.hand(Completion::Failed("closed".into()));
+            cx.hold();
+        }
+        Ok(())
+    }
+
     fn closed(&self, state: &mut Talk, closed: &Closed) {
         if let Some(mut call) = state.0.take() {
             call.end(closed.token, "closed");
