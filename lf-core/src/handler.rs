@@ -106,7 +106,7 @@ pub trait Handler<C: Codec>: Send + Sync + 'static {
     }
 
     /// The peer has finished sending, and all that it sent has been handed over. It may still read: a handler that has more
-    /// to say [holds](Context::hold) the connection; else it is closed after the call.
+    /// to say [holds](Context::hold) the connection; else it is closed after the call. Called once.
     ///
     /// # Errors
     /// Closes the connection.

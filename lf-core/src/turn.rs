@@ -205,7 +205,8 @@ impl<'a, C: Codec, H: Handler<C>> Turn<'a, C, H> {
         }
         if self.conn.eof && !self.conn.frames_left && self.conn.phase == Phase::Open {
             self.finish()?;
-            if self.conn.phase == Phase::Open && !self.conn.held {
+            if self.conn.phase == Phase::Open && !self.conn.held && !self.conn.input_end_told {
+                self.conn.input_end_told = true;
                 self.call(H::input_ended)?;
             }
         }

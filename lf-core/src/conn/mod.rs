@@ -84,6 +84,8 @@ pub(crate) struct Conn {
     pub(crate) on_hold: bool,
     /// The handler was told that the peer of a held connection has finished.
     pub(crate) end_told: bool,
+    /// The handler was told that all has been handed over that the peer will ever send.
+    pub(crate) input_end_told: bool,
     /// `input` may hold whole frames.
     pub(crate) frames_left: bool,
     /// There may be bytes in the socket that no event will tell of (edge trigger).
@@ -127,6 +129,7 @@ impl Conn {
         held: false,
         on_hold: false,
         end_told: false,
+        input_end_told: false,
         frames_left: false,
         unread: false,
         mail: false,
