@@ -66,7 +66,7 @@ pub(crate) fn interleave(cases: &[Case<'_>], rounds: usize, progress: &Progress)
         for (case, series) in cases.iter().zip(&mut all) {
             progress.note(format!("{} {}, round {round} of {rounds}", case.mode.name(), case.label));
             let plan = case.shape.plan(case.server.target.clone(), case.mode, Some(case.server.pid()));
-            let outcome = load::run(&plan, &Progress::hidden())
+            let outcome = load::echo(&plan, case.shape.frame, &Progress::hidden())
                 .with_context(|| format!("{} on {}", plan.mode.name(), case.label))?;
             series.rounds.push(outcome);
             progress.advance(1);

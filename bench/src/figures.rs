@@ -133,7 +133,7 @@ impl Measurement<'_> {
     fn of<'s>(&self, mode: Mode, servers: impl IntoIterator<Item = &'s Running>) -> Result<Vec<Series>> {
         let mut shape = self.shape.clone();
         if matches!(mode, Mode::Short(_)) {
-            shape.connections = SHORT_IN_FLIGHT;
+            shape.course.connections = SHORT_IN_FLIGHT;
         }
         let case = |server: &'s Running| Case { label: server.name.clone(), server, shape: shape.clone(), mode };
         interleave(&servers.into_iter().map(case).collect::<Vec<_>>(), self.rounds, self.progress)
@@ -149,7 +149,7 @@ impl Measurement<'_> {
         };
         let cases = [case("no blocking", Ask::Nothing), case("blocking", Ask::Block(SLOW_BLOCK))];
         let series = interleave(&cases, self.rounds, self.progress)?;
-        let what = format!("{slow_connections} of {} blocking 10 ms: ", self.shape.connections);
+        let what = format!("{slow_connections} of {} blocking 10 ms: ", self.shape.course.connections);
         let kept = ratio(&series[1], &series[0], |round| round.requests_per_second);
         let p99 = series[1].spread(|round| round.latency.p99_us);
         Ok([
