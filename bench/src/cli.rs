@@ -1,10 +1,12 @@
 //! The command line.
 
 mod http;
+mod lua;
 mod nshead;
 mod push;
 
 pub(crate) use http::HttpArgs;
+pub(crate) use lua::LuaFigureArgs;
 pub(crate) use nshead::NsheadArgs;
 pub(crate) use push::{CometArgs, CometFigureArgs, GraphArgs, MemoryArgs, MsggenArgs, SubscribeArgs};
 
@@ -36,6 +38,10 @@ pub(crate) struct Cli {
     /// Where lf-comet is [default: beside lf-bench, else on PATH]
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) lf_comet: Option<PathBuf>,
+
+    /// Where lf-lua is [default: beside lf-bench, else on PATH]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) lf_lua: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -231,6 +237,8 @@ pub(crate) struct CompareArgs {
     pub(crate) mixed: MixedArgs,
     #[command(flatten)]
     pub(crate) push: CometFigureArgs,
+    #[command(flatten)]
+    pub(crate) lua: LuaFigureArgs,
     /// Draws the requests per CPU second into this file
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,

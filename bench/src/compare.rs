@@ -110,7 +110,13 @@ impl Settings {
             bail!("--rounds 0: give 1 or more");
         }
         let lf_args = args.lf_args.split_ascii_whitespace().map(str::to_owned).collect();
-        let yard = Yard { lf_echo: lf_echo.map(Path::to_path_buf), lf_comet: None, frame: args.shape.frame, lf_args };
+        let yard = Yard {
+            lf_echo: lf_echo.map(Path::to_path_buf),
+            lf_comet: None,
+            lf_lua: None,
+            frame: args.shape.frame,
+            lf_args,
+        };
         Ok(Settings { yard, pins: args.pin.as_deref().map(Pins::parse).transpose()? })
     }
 

@@ -13,10 +13,12 @@ mod graph;
 mod http;
 mod limits;
 mod load;
+mod lua;
 mod machine;
 mod memory;
 mod msggen;
 mod nchan;
+mod nginx;
 mod nshead;
 mod pin;
 mod progress;
@@ -64,6 +66,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let all = comet::compare::run(&args, cli.lf_comet.as_deref())?;
             let mut rounds = all.iter().flat_map(|found| &found.series).flat_map(|series| &series.rounds);
             Ok(code(rounds.all(comet::Outcome::is_clean)))
+        }
+        Some(Command::Compare(args)) if args.lua.lua => {
+            lua::run(&args, cli.lf_echo.as_deref(), cli.lf_lua.as_deref()).map(code)
         }
         Some(Command::Compare(args)) => {
             let all = compare::run(&args, cli.lf_echo.as_deref())?;
