@@ -12,6 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const NS_PER_SECOND: u64 = 1_000_000_000;
+/// `utime` in `/proc/PID/stat`, numbered as in proc(5); `stime` follows.
+const USER_FIELD: usize = 14;
+/// `cutime`, before `cstime`.
+const CHILDREN_USER_FIELD: usize = 16;
 
 /// One thread's totals.
 #[derive(Clone, Copy, Debug, Default)]
@@ -119,9 +123,14 @@ fn task_of(path: &Path) -> Option<Task> {
 
 /// User and system nanoseconds of the whole process, ended threads included.
 fn ticks_of(stat: &str) -> Option<(u64, u64)> {
+    ticks_at(stat, USER_FIELD)
+}
+
+/// The nanoseconds in two fields of `/proc/PID/stat`, of which the first has this number.
+fn ticks_at(stat: &str, field: usize) -> Option<(u64, u64)> {
     // The name in parentheses may hold anything; the fields after it are numbered from 3.
     let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let mut fields = fields.split_ascii_whitespace().skip(field - 3);
     let tick_ns = NS_PER_SECOND / clock_ticks_per_second().max(1);
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
@@ -161,6 +170,13 @@ pub(crate) fn slab_bytes() -> u64 {
 pub(crate) fn machine_cpu() -> Duration {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     busy_of(text.lines().next().unwrap_or_default())
+}
+
+/// CPU of the processes that this one has started and that have ended.
+pub(crate) fn children_cpu() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let (user_ns, system_ns) = ticks_at(&stat, CHILDREN_USER_FIELD).unwrap_or_default();
+    Duration::from_nanos(user_ns + system_ns)
 }
 
 /// The first line of `/proc/stat`: user nice system idle iowait irq softirq steal, in ticks.
@@ -249,7 +265,8 @@ mod tests {
 
     #[test]
     fn a_process_name_with_parentheses_does_not_shift_the_fields() {
-        let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 20 30 0 0";
+        let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 20 30 40 50";
         assert_eq!(ticks_of(stat), Some((200_000_000, 300_000_000)));
+        assert_eq!(ticks_at(stat, CHILDREN_USER_FIELD), Some((400_000_000, 500_000_000)));
     }
 }

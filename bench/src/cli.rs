@@ -1,7 +1,13 @@
 //! The command line.
 
+mod http;
+mod lua;
+mod nshead;
 mod push;
 
+pub(crate) use http::HttpArgs;
+pub(crate) use lua::LuaFigureArgs;
+pub(crate) use nshead::NsheadArgs;
 pub(crate) use push::{CometArgs, CometFigureArgs, GraphArgs, MemoryArgs, MsggenArgs, SubscribeArgs};
 
 use crate::load::{Ask, Close, Frame, Mode, Plan, Target};
@@ -32,6 +38,10 @@ pub(crate) struct Cli {
     /// Where lf-comet is [default: beside lf-bench, else on PATH]
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) lf_comet: Option<PathBuf>,
+
+    /// Where lf-lua is [default: beside lf-bench, else on PATH]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) lf_lua: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -60,6 +70,10 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N")]
         rate: f64,
     },
+    /// HTTP/1.1: connections that stay or of one request, in a closed or an open loop; answers are checked
+    Http(HttpArgs),
+    /// nshead: requests generated or replayed, every answer checked
+    Nshead(NsheadArgs),
     /// Several servers in one run, rounds interleaved: medians, spreads, ratios
     Compare(CompareArgs),
     /// Opens idle connections, holds them, and reports memory per connection
@@ -99,11 +113,21 @@ pub(crate) struct ShapeArgs {
     /// Bytes of a message: with the newline of line, without the header of len32 and nshead
     #[arg(long, default_value_t = 64, value_name = "BYTES")]
     pub(crate) size: usize,
+    #[command(flatten)]
+    pub(crate) course: CourseArgs,
+    /// How messages are delimited
+    #[arg(long, default_value = "line")]
+    pub(crate) frame: Frame,
+}
+
+/// How many connections, and for how long.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CourseArgs {
     /// Connections at a time
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub(crate) connections: u32,
     /// Requests in flight per connection
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, visible_alias = "pipeline", default_value_t = 1, value_name = "N")]
     pub(crate) depth: usize,
     /// Generator threads
     #[arg(long, default_value_t = 1, value_name = "N")]
@@ -120,9 +144,6 @@ pub(crate) struct ShapeArgs {
     /// An answer that takes longer is an error, and its connection is made anew
     #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Duration,
-    /// How messages are delimited
-    #[arg(long, default_value = "line")]
-    pub(crate) frame: Frame,
 }
 
 /// What `short` adds.
@@ -216,6 +237,8 @@ pub(crate) struct CompareArgs {
     pub(crate) mixed: MixedArgs,
     #[command(flatten)]
     pub(crate) push: CometFigureArgs,
+    #[command(flatten)]
+    pub(crate) lua: LuaFigureArgs,
     /// Draws the requests per CPU second into this file
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
@@ -310,8 +333,18 @@ impl MixedArgs {
 impl ShapeArgs {
     /// The defaults of the command line, with these connections and times.
     pub(crate) fn of(connections: u32, duration: Duration, warmup: Duration) -> Self {
-        ShapeArgs {
-            size: 64,
+        ShapeArgs { size: 64, course: CourseArgs::of(connections, duration, warmup), frame: Frame::Line }
+    }
+
+    /// A run of this measure against `target`.
+    pub(crate) fn plan(&self, target: Target, mode: Mode, server_pid: Option<u32>) -> Plan {
+        self.course.plan(target, mode, self.size, server_pid)
+    }
+}
+
+impl CourseArgs {
+    fn of(connections: u32, duration: Duration, warmup: Duration) -> Self {
+        CourseArgs {
             connections,
             depth: 1,
             threads: 1,
@@ -319,12 +352,11 @@ impl ShapeArgs {
             duration,
             warmup,
             timeout: Duration::from_secs(5),
-            frame: Frame::Line,
         }
     }
 
-    /// A run of this measure against `target`.
-    pub(crate) fn plan(&self, target: Target, mode: Mode, server_pid: Option<u32>) -> Plan {
+    /// A run against `target` with messages of `size` bytes.
+    pub(crate) fn plan(&self, target: Target, mode: Mode, size: usize, server_pid: Option<u32>) -> Plan {
         let by_default = match (mode, &target) {
             (Mode::Short(_), Target::Tcp(SocketAddr::V4(address))) if address.ip().is_loopback() => SHORT_SOURCES,
             _ => 0,
@@ -332,14 +364,14 @@ impl ShapeArgs {
         Plan {
             target,
             mode,
-            frame: self.frame,
-            size: self.size,
+            size,
             connections: self.connections,
             depth: if matches!(mode, Mode::Short(_)) { 1 } else { self.depth },
             threads: self.threads,
             sources: self.sources.unwrap_or(by_default),
             duration: self.duration,
             warmup: self.warmup,
+            until_asked: false,
             timeout: self.timeout,
             server_pid,
         }

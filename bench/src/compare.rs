@@ -66,7 +66,7 @@ pub(crate) fn interleave(cases: &[Case<'_>], rounds: usize, progress: &Progress)
         for (case, series) in cases.iter().zip(&mut all) {
             progress.note(format!("{} {}, round {round} of {rounds}", case.mode.name(), case.label));
             let plan = case.shape.plan(case.server.target.clone(), case.mode, Some(case.server.pid()));
-            let outcome = load::run(&plan, &Progress::hidden())
+            let outcome = load::echo(&plan, case.shape.frame, &Progress::hidden())
                 .with_context(|| format!("{} on {}", plan.mode.name(), case.label))?;
             series.rounds.push(outcome);
             progress.advance(1);
@@ -110,7 +110,13 @@ impl Settings {
             bail!("--rounds 0: give 1 or more");
         }
         let lf_args = args.lf_args.split_ascii_whitespace().map(str::to_owned).collect();
-        let yard = Yard { lf_echo: lf_echo.map(Path::to_path_buf), lf_comet: None, frame: args.shape.frame, lf_args };
+        let yard = Yard {
+            lf_echo: lf_echo.map(Path::to_path_buf),
+            lf_comet: None,
+            lf_lua: None,
+            frame: args.shape.frame,
+            lf_args,
+        };
         Ok(Settings { yard, pins: args.pin.as_deref().map(Pins::parse).transpose()? })
     }
 

@@ -53,6 +53,16 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
+    /// A ratio that is to be at least so much.
+    pub(crate) fn ratio(what: String, value: Spread, least: f64) -> Self {
+        Figure::new(what, value, Target::AtLeast(least), Unit::Ratio)
+    }
+
+    /// A time that is to be at most so long.
+    pub(crate) fn micros(what: String, value: Spread, most_us: f64) -> Self {
+        Figure::new(what, value, Target::AtMost(most_us), Unit::Micros)
+    }
+
     fn new(what: impl Into<String>, value: Spread, target: Target, unit: Unit) -> Self {
         let missed = match target {
             Target::AtLeast(least) => (least - value.median) / least,
@@ -133,7 +143,7 @@ impl Measurement<'_> {
     fn of<'s>(&self, mode: Mode, servers: impl IntoIterator<Item = &'s Running>) -> Result<Vec<Series>> {
         let mut shape = self.shape.clone();
         if matches!(mode, Mode::Short(_)) {
-            shape.connections = SHORT_IN_FLIGHT;
+            shape.course.connections = SHORT_IN_FLIGHT;
         }
         let case = |server: &'s Running| Case { label: server.name.clone(), server, shape: shape.clone(), mode };
         interleave(&servers.into_iter().map(case).collect::<Vec<_>>(), self.rounds, self.progress)
@@ -149,17 +159,12 @@ impl Measurement<'_> {
         };
         let cases = [case("no blocking", Ask::Nothing), case("blocking", Ask::Block(SLOW_BLOCK))];
         let series = interleave(&cases, self.rounds, self.progress)?;
-        let what = format!("{slow_connections} of {} blocking 10 ms: ", self.shape.connections);
+        let what = format!("{slow_connections} of {} blocking 10 ms: ", self.shape.course.connections);
         let kept = ratio(&series[1], &series[0], |round| round.requests_per_second);
         let p99 = series[1].spread(|round| round.latency.p99_us);
         Ok([
-            Figure::new(
-                format!("{what}throughput of the others, blocking / not"),
-                kept,
-                Target::AtLeast(least),
-                Unit::Ratio,
-            ),
-            Figure::new(format!("{what}p99 of the others"), p99, Target::AtMost(p99_us_max), Unit::Micros),
+            Figure::ratio(format!("{what}throughput of the others, blocking / not"), kept, least),
+            Figure::micros(format!("{what}p99 of the others"), p99, p99_us_max),
         ])
     }
 }
@@ -171,7 +176,7 @@ fn ratio(ours: &Series, theirs: &Series, pick: fn(&Outcome) -> f64) -> Spread {
 /// A row that compares requests per CPU second.
 fn per_cpu(what: &str, ours: &Series, theirs: &Series, least: f64) -> Figure {
     let what = format!("{what}: {} / {}", ours.label, theirs.label);
-    Figure::new(what, ratio(ours, theirs, per_cpu_second), Target::AtLeast(least), Unit::Ratio)
+    Figure::ratio(what, ratio(ours, theirs, per_cpu_second), least)
 }
 
 /// `lf-bench compare --figures`.
@@ -220,12 +225,17 @@ fn show(figures: &[Figure], json: bool) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(figures)?);
         return Ok(());
     }
+    println!("{}", table_of(figures));
+    Ok(())
+}
+
+/// The figures as a person reads them.
+pub(crate) fn table_of<'a>(figures: impl IntoIterator<Item = &'a Figure>) -> comfy_table::Table {
     let mut table = table::new(&["figure", "median", "min - max", "target", ""]);
     for figure in figures {
         table.add_row(figure.row());
     }
-    println!("{table}");
-    Ok(())
+    table
 }
 
 #[cfg(test)]

@@ -10,12 +10,16 @@ mod figures;
 mod flood;
 mod footprint;
 mod graph;
+mod http;
 mod limits;
 mod load;
+mod lua;
 mod machine;
 mod memory;
 mod msggen;
 mod nchan;
+mod nginx;
+mod nshead;
 mod pin;
 mod progress;
 mod publish;
@@ -30,7 +34,7 @@ mod wire;
 
 use anyhow::Result;
 use clap::Parser;
-use cli::{Cli, CometArgs, Command, FloodArgs, LoadArgs, MsggenArgs, ServeArgs, TourArgs};
+use cli::{Cli, CometArgs, Command, FloodArgs, HttpArgs, LoadArgs, MsggenArgs, NsheadArgs, ServeArgs, TourArgs};
 use load::{Mode, Outcome};
 use progress::Progress;
 use std::path::Path;
@@ -52,6 +56,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Short { load, short }) => measure(&load, Mode::Short(short.close)),
         Some(Command::Mixed { load, mixed }) => measure(&load, mixed.mode()),
         Some(Command::Rate { load, rate }) => measure(&load, cli::rate_mode(rate)?),
+        Some(Command::Http(args)) => browse(&args),
+        Some(Command::Nshead(args)) => call(&args),
         Some(Command::Serve(args)) => serve(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Compare(args)) if args.figures => {
             figures::run(&args, cli.lf_echo.as_deref()).map(|_| ExitCode::SUCCESS)
@@ -60,6 +66,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let all = comet::compare::run(&args, cli.lf_comet.as_deref())?;
             let mut rounds = all.iter().flat_map(|found| &found.series).flat_map(|series| &series.rounds);
             Ok(code(rounds.all(comet::Outcome::is_clean)))
+        }
+        Some(Command::Compare(args)) if args.lua.lua => {
+            lua::run(&args, cli.lf_echo.as_deref(), cli.lf_lua.as_deref()).map(code)
         }
         Some(Command::Compare(args)) => {
             let all = compare::run(&args, cli.lf_echo.as_deref())?;
@@ -79,7 +88,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
 fn measure(args: &LoadArgs, mode: Mode) -> Result<ExitCode> {
     let plan = args.shape.plan(args.target.clone(), mode, args.server_pid);
     let progress = Progress::new(Progress::steps_of(plan.duration), args.output.quiet);
-    let outcome = load::run(&plan, &progress)?;
+    let outcome = load::echo(&plan, args.shape.frame, &progress)?;
     drop(progress);
     if args.output.json {
         println!("{}", serde_json::to_string_pretty(&outcome)?);
@@ -87,6 +96,22 @@ fn measure(args: &LoadArgs, mode: Mode) -> Result<ExitCode> {
         println!("{}", table::of_outcome(&outcome));
     }
     Ok(verdict([&outcome]))
+}
+
+fn browse(args: &HttpArgs) -> Result<ExitCode> {
+    let progress = Progress::new(Progress::steps_of(args.course.duration), args.output.quiet);
+    let found = http::run(args, &progress)?;
+    drop(progress);
+    show(&found, args.output.json, http::Found::describe)?;
+    Ok(code(found.is_clean()))
+}
+
+fn call(args: &NsheadArgs) -> Result<ExitCode> {
+    let progress = Progress::new(Progress::steps_of(args.course.duration), args.output.quiet);
+    let found = nshead::run(args, &progress)?;
+    drop(progress);
+    show(&found, args.output.json, nshead::Found::describe)?;
+    Ok(code(found.is_clean()))
 }
 
 /// Failure if a single answer was not what had been sent.

@@ -1,10 +1,13 @@
 //! Servers under measurement, as processes of their own: started, found, and ended with their value.
 
 use crate::load::{Frame, Target};
-use crate::nchan::{Nchan, Scratch};
+use crate::lua;
+use crate::nchan;
+use crate::nginx::Scratch;
 use crate::reference::Shape;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -15,8 +18,6 @@ use std::time::{Duration, Instant};
 /// How long a server may take until it listens.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 const PROBE_EVERY: Duration = Duration::from_millis(20);
-/// Connections that nginx makes room for; it takes the memory at the start.
-const CONNECTIONS_MAX: u64 = 100_000;
 /// Lines of a server's standard error that an error message repeats.
 const LINES_KEPT: usize = 5;
 
@@ -42,6 +43,10 @@ enum Start {
     Comet(&'static [&'static str]),
     /// nginx with nchan.
     Nchan,
+    /// `lf-lua` with a script, which may have a back end.
+    Lua { script: &'static str, backend: Option<String> },
+    /// nginx with its Lua module.
+    NginxLua,
     /// `lf-bench serve`.
     Reference(Shape),
     /// A command line of the user's, run by `sh`.
@@ -85,6 +90,16 @@ impl Spec {
         Ok(Spec { name: name.to_owned(), start })
     }
 
+    /// lf-lua with the text of a script, which finds its back end in `LF_BACKEND`.
+    pub(crate) fn lua(script: &'static str, backend: Option<&Target>) -> Self {
+        Spec { name: "lf-lua".to_owned(), start: Start::Lua { script, backend: backend.map(Target::to_string) } }
+    }
+
+    /// nginx with its Lua module.
+    pub(crate) fn nginx_lua() -> Self {
+        Spec { name: "nginx+lua".to_owned(), start: Start::NginxLua }
+    }
+
     /// The same server under another name.
     pub(crate) fn named(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
@@ -102,7 +117,7 @@ impl Spec {
     }
 
     pub(crate) fn is_lf(&self) -> bool {
-        matches!(self.start, Start::Lf(_) | Start::Comet(_))
+        matches!(self.start, Start::Lf(_) | Start::Comet(_) | Start::Lua { .. })
     }
 }
 
@@ -111,8 +126,9 @@ impl Spec {
 pub(crate) struct Yard {
     pub(crate) lf_echo: Option<PathBuf>,
     pub(crate) lf_comet: Option<PathBuf>,
+    pub(crate) lf_lua: Option<PathBuf>,
     pub(crate) frame: Frame,
-    /// More options for `lf-echo` or `lf-comet`.
+    /// More options for `lf-echo`, `lf-comet` or `lf-lua`.
     pub(crate) lf_args: Vec<String>,
 }
 
@@ -172,12 +188,21 @@ impl Yard {
             }
             Start::Nchan => {
                 let (public, control) = *addresses.insert((free_address()?, free_address()?));
-                let nchan = Nchan::find()?;
-                let connections = crate::limits::raise_descriptors().unwrap_or(CONNECTIONS_MAX).min(CONNECTIONS_MAX);
-                let scratch = scratch.insert(nchan.configure(public, control, connections)?);
-                let mut command = Command::new(nchan.program);
-                command.arg("-p").arg(scratch.path()).arg("-c").arg(scratch.configuration());
+                let nginx = nchan::find()?;
+                nginx.command(scratch.insert(nginx.configure(&nchan::configuration(public, control))?))
+            }
+            Start::Lua { script, backend } => {
+                let mut command = without_settings(Command::new(find("lf-lua", self.lf_lua.as_deref())?), b"LF_LUA_");
+                let file = scratch.insert(Scratch::new("lua")?).path().join("script.lua");
+                fs::write(&file, script).with_context(|| format!("script {}", file.display()))?;
+                command.env("LF_LISTEN", "127.0.0.1:0").envs(backend.as_ref().map(|backend| ("LF_BACKEND", backend)));
+                command.args(lua::OPTIONS).args(&self.lf_args).args(more).arg(file);
                 command
+            }
+            Start::NginxLua => {
+                let (address, _) = *addresses.insert((free_address()?, free_default()));
+                let nginx = lua::nginx::find()?;
+                nginx.command(scratch.insert(nginx.configure(&lua::nginx::configuration(address))?))
             }
             Start::Reference(shape) => {
                 let mut command = Command::new(std::env::current_exe().context("own executable")?);
@@ -222,7 +247,9 @@ impl Yard {
         match spec.start {
             Start::Lf(_) => self.find_lf_echo().map(drop),
             Start::Comet(_) => find("lf-comet", self.lf_comet.as_deref()).map(drop),
-            Start::Nchan => Nchan::find().map(drop),
+            Start::Nchan => nchan::find().map(drop),
+            Start::Lua { .. } => find("lf-lua", self.lf_lua.as_deref()).map(drop),
+            Start::NginxLua => lua::nginx::find().map(drop),
             Start::Reference(_) | Start::Command(_) => Ok(()),
         }
     }
@@ -366,7 +393,7 @@ mod tests {
     use super::*;
 
     fn yard() -> Yard {
-        Yard { lf_echo: None, lf_comet: None, frame: Frame::Line, lf_args: Vec::new() }
+        Yard { lf_echo: None, lf_comet: None, lf_lua: None, frame: Frame::Line, lf_args: Vec::new() }
     }
 
     #[test]

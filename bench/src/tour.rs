@@ -47,8 +47,13 @@ pub(crate) fn run(args: &TourArgs, lf_echo: Option<&Path>) -> Result<Findings> {
     let names: Vec<&str> =
         if args.servers.is_empty() { SERVERS.to_vec() } else { args.servers.iter().map(String::as_str).collect() };
     let specs = names.iter().map(|name| Spec::built_in(name)).collect::<Result<Vec<Spec>>>()?;
-    let yard =
-        Yard { lf_echo: lf_echo.map(Path::to_path_buf), lf_comet: None, frame: Frame::Line, lf_args: Vec::new() };
+    let yard = Yard {
+        lf_echo: lf_echo.map(Path::to_path_buf),
+        lf_comet: None,
+        lf_lua: None,
+        frame: Frame::Line,
+        lf_args: Vec::new(),
+    };
     let lf_echo = if specs.iter().any(Spec::is_lf) { Some(yard.find_lf_echo()?) } else { None };
     let machine = Machine::look(lf_echo.as_deref());
     println!("{}\n", machine.describe());

@@ -81,13 +81,13 @@ impl Contest {
                 depth: DEPTH,
                 window,
                 messages: None,
-                timeout: args.shape.timeout,
+                timeout: args.shape.course.timeout,
             },
             stalled_percent: 0.0,
             churn: None,
-            source_addresses: args.shape.sources,
-            warmup: args.shape.warmup,
-            duration: args.shape.duration,
+            source_addresses: args.shape.course.sources,
+            warmup: args.shape.course.warmup,
+            duration: args.shape.course.duration,
             server_pid: Some(server.pid()),
         })
     }

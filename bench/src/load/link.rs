@@ -1,6 +1,6 @@
-//! One connection of the generator: what it has sent, what must come back, and how far that is.
+//! One connection of the generator: what is unanswered on it, and what the kernel has not taken yet.
 
-use super::payload::Payload;
+use super::dialect::{Answer, Dialect};
 use super::tally::{Class, Fault};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -8,36 +8,30 @@ use socket2::Socket;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
 
-/// Spreads the stamps of connections, so that an answer that went to the wrong one does not match.
-const STAMP_STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// A connection and the two positions in its byte streams.
-pub(crate) struct Link {
+/// A connection and what its dialect remembers of it.
+pub(crate) struct Link<T> {
     socket: Socket,
     pub(crate) class: Class,
     pub(crate) connected: bool,
-    seed: u64,
-    sent: u64,
-    received: u64,
-    /// Bytes of the current answer that are here.
-    received_bytes: usize,
+    talk: T,
+    /// The server has closed, or has said that it will.
+    is_over: bool,
+    has_answered: bool,
     /// When each unanswered request was sent, or was meant to be; nanoseconds of the run.
     times: VecDeque<u64>,
     /// Bytes the kernel did not take; empty but for large messages.
     leftover: Vec<u8>,
 }
 
-impl Link {
-    /// `serial` numbers the connections of a run.
-    pub(crate) fn new(socket: Socket, class: Class, serial: u64) -> Self {
+impl<T> Link<T> {
+    pub(crate) fn new(socket: Socket, class: Class, talk: T) -> Self {
         Link {
             socket,
             class,
             connected: false,
-            seed: serial.wrapping_mul(STAMP_STRIDE),
-            sent: 0,
-            received: 0,
-            received_bytes: 0,
+            talk,
+            is_over: false,
+            has_answered: false,
             times: VecDeque::new(),
             leftover: Vec::new(),
         }
@@ -49,6 +43,16 @@ impl Link {
 
     pub(crate) fn socket(&self) -> &Socket {
         &self.socket
+    }
+
+    /// Whether nothing may be sent any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Whether the server has ended it after some answers, and owes none.
+    pub(crate) fn is_well_over(&self) -> bool {
+        self.is_over && self.has_answered && self.times.is_empty()
     }
 
     /// Whether part of a request waits for the kernel to take it.
@@ -66,23 +70,23 @@ impl Link {
         self.times.front().copied()
     }
 
-    /// Sends `count` requests in one write; `scratch` is overwritten.
-    pub(crate) fn request(
+    /// Sends up to `count` requests in one write; `scratch` is overwritten. Returns whether there were so many to ask.
+    pub(crate) fn request<D: Dialect<Talk = T>>(
         &mut self,
-        payload: &mut Payload,
+        dialect: &mut D,
         count: usize,
         time_ns: u64,
         scratch: &mut Vec<u8>,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         scratch.clear();
-        for _ in 0..count {
-            scratch.extend_from_slice(payload.stamped(self.seed.wrapping_add(self.sent)));
-            self.sent += 1;
-            self.times.push_back(time_ns);
-        }
+        let asked = (0..count).take_while(|_| dialect.ask(&mut self.talk, scratch)).count();
+        self.times.extend(std::iter::repeat_n(time_ns, asked));
         if !self.leftover.is_empty() {
             self.leftover.extend_from_slice(scratch);
-            return Ok(());
+            return Ok(asked == count);
+        }
+        if asked == 0 {
+            return Ok(false);
         }
         let taken = match send(&self.socket, scratch, SendFlags::NOSIGNAL) {
             Ok(taken) => taken,
@@ -90,7 +94,7 @@ impl Link {
             Err(error) => return Err(Fault::of_stream(error)),
         };
         self.leftover.extend_from_slice(&scratch[taken..]);
-        Ok(())
+        Ok(asked == count)
     }
 
     /// Sends what was left over, as far as the kernel takes it.
@@ -107,24 +111,37 @@ impl Link {
         Ok(())
     }
 
-    /// Reads until the socket is empty and checks every byte; `answered` gets the time of each request
-    /// whose answer is complete. Returns how many those were.
+    /// Reads until the socket is empty; `answered` gets each answer that is complete, and the time of its request.
+    /// Returns how many those were.
     ///
     /// A read that does not fill the buffer has emptied the socket, so in steady state this is one
     /// `recv`. `ended` says that the peer has closed: then reads go on until the end is seen.
-    pub(crate) fn receive(
+    pub(crate) fn receive<D: Dialect<Talk = T>>(
         &mut self,
-        payload: &mut Payload,
+        dialect: &mut D,
         buffer: &mut [u8],
         ended: bool,
-        mut answered: impl FnMut(u64),
+        mut answered: impl FnMut(u64, &Answer),
     ) -> Result<usize, Fault> {
+        let Link { socket, talk, is_over, has_answered, times, .. } = self;
         let mut answers = 0;
+        let mut each = |answer: Answer| {
+            answers += 1;
+            *is_over |= answer.is_last;
+            *has_answered = true;
+            if let Some(time) = times.pop_front() {
+                answered(time, &answer);
+            }
+        };
         loop {
-            match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
-                Ok((_, 0)) => return Err(Fault::Closed),
+            match recv(&*socket, &mut *buffer, RecvFlags::empty()) {
+                Ok((_, 0)) => {
+                    dialect.hear_end(talk, &mut each)?;
+                    *is_over = true;
+                    return Ok(answers);
+                }
                 Ok((_, count)) => {
-                    answers += self.check(payload, &buffer[..count], &mut answered)?;
+                    dialect.hear(talk, &buffer[..count], &mut each)?;
                     if count < buffer.len() && !ended {
                         return Ok(answers);
                     }
@@ -135,50 +152,26 @@ impl Link {
             }
         }
     }
-
-    fn check(
-        &mut self,
-        payload: &mut Payload,
-        mut bytes: &[u8],
-        answered: &mut impl FnMut(u64),
-    ) -> Result<usize, Fault> {
-        let mut answers = 0;
-        while !bytes.is_empty() {
-            if self.times.is_empty() {
-                return Err(Fault::Mismatch);
-            }
-            let expected = &payload.stamped(self.seed.wrapping_add(self.received))[self.received_bytes..];
-            let count = expected.len().min(bytes.len());
-            if expected[..count] != bytes[..count] {
-                return Err(Fault::Mismatch);
-            }
-            bytes = &bytes[count..];
-            if count < expected.len() {
-                self.received_bytes += count;
-                continue;
-            }
-            self.received_bytes = 0;
-            self.received += 1;
-            answers += 1;
-            if let Some(time) = self.times.pop_front() {
-                answered(time);
-            }
-        }
-        Ok(answers)
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::echo::{Echo, Position};
     use super::super::payload::{Ask, Frame};
     use super::*;
     use socket2::{Domain, Type};
     use std::io::{Read, Write};
 
-    fn pair() -> (Link, Socket, Payload) {
+    fn pair_of(frame: Frame, size: usize) -> (Link<Position>, Socket, Echo) {
         let (ours, theirs) = Socket::pair(Domain::UNIX, Type::STREAM, None).unwrap();
         ours.set_nonblocking(true).unwrap();
-        (Link::new(ours, Class::Normal, 3), theirs, Payload::new(Frame::Line, 64, Ask::Nothing).unwrap())
+        let mut echo = Echo::new(frame, size, Ask::Nothing).unwrap();
+        let talk = echo.begin(Class::Normal, 3);
+        (Link::new(ours, Class::Normal, talk), theirs, echo)
+    }
+
+    fn pair() -> (Link<Position>, Socket, Echo) {
+        pair_of(Frame::Line, 64)
     }
 
     fn echo(peer: &mut Socket, bytes: usize, spoil: Option<usize>) {
@@ -192,41 +185,40 @@ mod tests {
 
     #[test]
     fn answers_are_matched_in_order_however_they_are_cut() {
-        let (mut link, mut peer, mut payload) = pair();
-        link.request(&mut payload, 3, 7, &mut Vec::new()).unwrap();
+        let (mut link, mut peer, mut dialect) = pair();
+        link.request(&mut dialect, 3, 7, &mut Vec::new()).unwrap();
         echo(&mut peer, 3 * 64, None);
         let (mut times, mut buffer) = (Vec::new(), [0; 50]);
         let mut answers = 0;
         while answers < 3 {
-            answers += link.receive(&mut payload, &mut buffer, false, |time| times.push(time)).unwrap();
+            answers += link.receive(&mut dialect, &mut buffer, false, |time, _| times.push(time)).unwrap();
         }
         assert_eq!((times, link.outstanding()), (vec![7; 3], 0));
     }
 
     #[test]
     fn one_wrong_bit_is_a_mismatch() {
-        let (mut link, mut peer, mut payload) = pair();
-        link.request(&mut payload, 1, 0, &mut Vec::new()).unwrap();
+        let (mut link, mut peer, mut dialect) = pair();
+        link.request(&mut dialect, 1, 0, &mut Vec::new()).unwrap();
         echo(&mut peer, 64, Some(40));
-        assert_eq!(link.receive(&mut payload, &mut [0; 128], false, |_| {}), Err(Fault::Mismatch));
+        assert_eq!(link.receive(&mut dialect, &mut [0; 128], false, |_, _| {}), Err(Fault::Mismatch));
     }
 
     #[test]
     fn bytes_nobody_asked_for_are_a_mismatch_and_an_early_end_is_closed() {
-        let (mut link, mut peer, mut payload) = pair();
+        let (mut link, mut peer, mut dialect) = pair();
         peer.write_all(b"hello").unwrap();
-        assert_eq!(link.receive(&mut payload, &mut [0; 128], false, |_| {}), Err(Fault::Mismatch));
-        let (mut link, peer, mut payload) = pair();
+        assert_eq!(link.receive(&mut dialect, &mut [0; 128], false, |_, _| {}), Err(Fault::Mismatch));
+        let (mut link, peer, mut dialect) = pair();
         drop(peer);
-        assert_eq!(link.receive(&mut payload, &mut [0; 128], false, |_| {}), Err(Fault::Closed));
+        assert_eq!(link.receive(&mut dialect, &mut [0; 128], false, |_, _| {}), Err(Fault::Closed));
     }
 
     #[test]
     fn what_the_kernel_does_not_take_is_kept_and_sent_later() {
-        let (mut link, mut peer, _) = pair();
         let size = 4 << 20;
-        let mut payload = Payload::new(Frame::Raw, size, Ask::Nothing).unwrap();
-        link.request(&mut payload, 1, 0, &mut Vec::new()).unwrap();
+        let (mut link, mut peer, mut dialect) = pair_of(Frame::Raw, size);
+        link.request(&mut dialect, 1, 0, &mut Vec::new()).unwrap();
         assert!(!link.leftover.is_empty());
         let reader = std::thread::spawn(move || {
             let mut all = vec![0; size];
@@ -237,6 +229,8 @@ mod tests {
             link.flush().unwrap();
             std::thread::yield_now();
         }
-        assert_eq!(reader.join().unwrap(), payload.stamped(link.seed));
+        let (mut again, mut talk) = (Vec::new(), dialect.begin(Class::Normal, 3));
+        dialect.ask(&mut talk, &mut again);
+        assert_eq!(reader.join().unwrap(), again);
     }
 }

@@ -3,6 +3,8 @@
 //! Every server, ours or not, is driven by this code. One thread per loop; one read and one write per
 //! answer in steady state; what comes back is compared byte for byte.
 
+mod dialect;
+mod echo;
 mod link;
 mod outcome;
 mod pace;
@@ -13,12 +15,15 @@ mod tally;
 mod target;
 mod ticker;
 
+pub(crate) use dialect::{Answer, Dialect};
 use outcome::Window;
-pub(crate) use outcome::{BUSY_MAX, Latency, OTHER_CORES_MAX, Outcome, count};
+pub(crate) use outcome::{BUSY_MAX, Kind, Latency, OTHER_CORES_MAX, Outcome, count};
 pub(crate) use payload::{Ask, Frame, Payload};
 pub(crate) use tally::{Class, Fault, Faults, Gauge, Phase, Scribe, Stage, Tally};
 pub(crate) use target::{PORTS_PER_SOURCE, Sources, Target};
 pub(crate) use ticker::Ticker;
+
+use echo::Echo;
 
 use crate::account::{Account, Use, machine_cpu};
 use crate::limits;
@@ -33,6 +38,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// How long all connections may take to be made before the run begins without the rest.
 const OPENING_PATIENCE: Duration = Duration::from_secs(10);
+/// Beside the timeout of a request: how long a run that ends with its requests waits for any answer at all.
+const SILENCE_BESIDE: Duration = Duration::from_secs(1);
 /// Descriptors beside the connections: epoll, timers, files of `/proc`.
 const DESCRIPTORS_BESIDE: u64 = 64;
 
@@ -80,8 +87,7 @@ impl Mode {
 pub(crate) struct Plan {
     pub(crate) target: Target,
     pub(crate) mode: Mode,
-    pub(crate) frame: Frame,
-    /// Bytes of a message.
+    /// Bytes of a message, or of a request's body.
     pub(crate) size: usize,
     pub(crate) connections: u32,
     /// Requests in flight per connection.
@@ -91,6 +97,8 @@ pub(crate) struct Plan {
     pub(crate) sources: u32,
     pub(crate) duration: Duration,
     pub(crate) warmup: Duration,
+    /// The run ends with its requests instead of after `duration`, and all of it is measured, from the first connect on.
+    pub(crate) until_asked: bool,
     /// After this an unanswered request is an error.
     pub(crate) timeout: Duration,
     pub(crate) server_pid: Option<u32>,
@@ -131,7 +139,7 @@ impl Plan {
                 self.connections.div_ceil(PORTS_PER_SOURCE)
             );
         }
-        self.payloads().map(drop)
+        Ok(())
     }
 
     /// The classes of the connections of one thread; slow ones are spread over the threads.
@@ -146,13 +154,12 @@ impl Plan {
             .collect()
     }
 
-    /// The normal and the slow payload.
-    fn payloads(&self) -> Result<(Payload, Payload)> {
-        let ask = match self.mode {
+    /// What slow connections ask for.
+    fn ask(&self) -> Ask {
+        match self.mode {
             Mode::Mixed { ask, .. } => ask,
             Mode::Long | Mode::Short(_) | Mode::Rate(_) => Ask::Nothing,
-        };
-        Ok((Payload::new(self.frame, self.size, Ask::Nothing)?, Payload::new(self.frame, self.size, ask)?))
+        }
     }
 
     fn rate_per_thread(&self) -> Option<f64> {
@@ -164,10 +171,10 @@ impl Plan {
 }
 
 /// The generator's threads while they run.
-struct Crew {
+struct Crew<D> {
     stage: Arc<Stage>,
     gauges: Vec<Arc<Gauge>>,
-    threads: Vec<JoinHandle<Result<Tally>>>,
+    threads: Vec<JoinHandle<Result<(Tally, D)>>>,
 }
 
 /// Answers so far, and the server's account at that moment.
@@ -195,25 +202,26 @@ impl Snapshot {
     }
 }
 
-impl Crew {
-    fn start(plan: &Arc<Plan>) -> Result<Self> {
+impl<D: Dialect> Crew<D> {
+    /// Threads that begin in `phase`; `dialect` gives each, by its number, what it is to speak.
+    fn start(plan: &Arc<Plan>, phase: Phase, dialect: impl Fn(u32) -> D) -> Result<Self> {
         let sources = Sources::new(&plan.target, plan.sources)?;
         // Runs in succession start elsewhere in the port range.
         let offset = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.subsec_micros());
         let origin = Instant::now();
         let mut crew = Crew { stage: Arc::new(Stage::new()), gauges: Vec::new(), threads: Vec::new() };
+        crew.stage.set(phase);
         for index in 0..plan.threads {
             let gauge = Arc::new(Gauge::default());
-            let thread = Thread {
-                plan: plan.clone(),
-                index,
-                sources: sources.share(index, plan.threads, offset),
-                scribe: Scribe::new(crew.stage.clone(), gauge.clone(), origin),
-            };
+            let dialect = dialect(index);
+            let mut scribe = Scribe::new(crew.stage.clone(), gauge.clone(), origin);
+            scribe.distinguish(dialect.kinds());
+            let sources = sources.share(index, plan.threads, offset);
+            let thread = Thread { plan: plan.clone(), index, sources, scribe };
             crew.gauges.push(gauge);
             let run = move || match thread.plan.mode {
-                Mode::Short(close) => short::run(thread, close),
-                Mode::Long | Mode::Mixed { .. } | Mode::Rate(_) => steady::run(thread),
+                Mode::Short(close) => short::run(thread, close, dialect),
+                Mode::Long | Mode::Mixed { .. } | Mode::Rate(_) => steady::run(thread, dialect),
             };
             let spawned = std::thread::Builder::new().name(format!("load-{index}")).spawn(run);
             crew.threads.push(spawned.context("generator thread")?);
@@ -233,42 +241,79 @@ impl Crew {
         }
     }
 
-    fn stop(self) -> Result<Vec<Tally>> {
+    /// Waits until all is asked and answered, or nothing was answered for longer than `timeout`.
+    fn wait_asked(&self, timeout: Duration) {
+        let answers = || self.gauges.iter().map(|gauge| gauge.answers()).sum::<u64>();
+        let (mut last, mut since) = (answers(), Instant::now());
+        while !self.threads.iter().all(JoinHandle::is_finished) && since.elapsed() < timeout + SILENCE_BESIDE {
+            std::thread::sleep(Duration::from_millis(2));
+            if answers() != last {
+                (last, since) = (answers(), Instant::now());
+            }
+        }
+    }
+
+    fn stop(self) -> Result<(Vec<Tally>, Vec<D>)> {
         self.stage.set(Phase::Stopping);
         let joined = self.threads.into_iter().map(|thread| match thread.join() {
             Ok(tally) => tally,
             Err(_) => Err(anyhow!("a generator thread panicked")),
         });
-        joined.collect()
+        joined.collect::<Result<Vec<(Tally, D)>>>().map(|pairs| pairs.into_iter().unzip())
     }
 }
 
-/// Runs the plan to its end. Blocks for warm-up and duration.
+/// Runs the plan against an echo server. Blocks for warm-up and duration.
+///
+/// # Errors
+/// As [`run`], and if a message is too small for what it asks for.
+pub(crate) fn echo(plan: &Plan, frame: Frame, progress: &Progress) -> Result<Outcome> {
+    plan.check()?;
+    let echo = Echo::new(frame, plan.size, plan.ask())?;
+    run(plan, progress, |_| echo.clone()).map(|(outcome, _)| outcome)
+}
+
+/// Runs the plan to its end, and hands the threads' dialects back with what was found.
 ///
 /// # Errors
 /// If the plan is inconsistent, the target does not answer, or a limit of the process is too low.
-pub(crate) fn run(plan: &Plan, progress: &Progress) -> Result<Outcome> {
+pub(crate) fn run<D: Dialect>(
+    plan: &Plan,
+    progress: &Progress,
+    dialect: impl Fn(u32) -> D,
+) -> Result<(Outcome, Vec<D>)> {
     plan.check()?;
     limits::require_descriptors("--connections", u64::from(plan.connections), DESCRIPTORS_BESIDE)?;
     plan.target.probe()?;
     let plan = Arc::new(plan.clone());
-    let crew = Crew::start(&plan)?;
-    progress.note("connecting");
-    crew.wait_open(plan.connections);
-    progress.note("warm-up");
-    crew.stage.set(Phase::Warming);
-    std::thread::sleep(plan.warmup);
-    progress.note("measuring");
-    crew.stage.set(Phase::Measuring);
-    let first = Snapshot::of(&crew.gauges, plan.server_pid)?;
-    progress.sleep(plan.duration);
+    let (crew, first) = if plan.until_asked {
+        let first = Snapshot::of(&[], plan.server_pid)?;
+        progress.note("measuring");
+        (Crew::start(&plan, Phase::Measuring, dialect)?, first)
+    } else {
+        let crew = Crew::start(&plan, Phase::Opening, dialect)?;
+        progress.note("connecting");
+        crew.wait_open(plan.connections);
+        progress.note("warm-up");
+        crew.stage.set(Phase::Warming);
+        std::thread::sleep(plan.warmup);
+        progress.note("measuring");
+        crew.stage.set(Phase::Measuring);
+        let first = Snapshot::of(&crew.gauges, plan.server_pid)?;
+        (crew, first)
+    };
+    if plan.until_asked {
+        crew.wait_asked(plan.timeout);
+    } else {
+        progress.sleep(plan.duration);
+    }
     let last = Snapshot::of(&crew.gauges, plan.server_pid)?;
-    let tallies = crew.stop()?;
+    let (tallies, dialects) = crew.stop()?;
     let requests = (last.normal - first.normal, last.slow - first.slow);
     let server = match (&first.account, &last.account) {
         (Some(from), Some(to)) => Some(Use::between(from, to, requests.0 + requests.1)),
         _ => None,
     };
     let window = Window { time: last.at - first.at, machine: last.machine.saturating_sub(first.machine) };
-    Ok(Outcome::new(&plan, window, requests, &tallies, server))
+    Ok((Outcome::new(&plan, window, requests, &tallies, server), dialects))
 }

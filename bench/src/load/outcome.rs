@@ -48,6 +48,25 @@ impl Latency {
     }
 }
 
+/// The requests of one kind.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Kind {
+    pub(crate) requests: u64,
+    pub(crate) latency: Latency,
+}
+
+impl Kind {
+    /// The kind at `index`, over all threads.
+    fn of(tallies: &[Tally], index: usize) -> Self {
+        let mut all = new_histogram();
+        for histogram in tallies.iter().filter_map(|tally| tally.kinds.get(index)) {
+            // All histograms have the same bounds.
+            let _ = all.add(histogram);
+        }
+        Kind { requests: all.len(), latency: Latency::of(&all).unwrap_or_default() }
+    }
+}
+
 /// The generator's own share of the machine.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct ClientUse {
@@ -75,6 +94,9 @@ pub(crate) struct Outcome {
     pub(crate) slow_requests: u64,
     pub(crate) slow_requests_per_second: f64,
     pub(crate) slow_latency: Option<Latency>,
+    /// By kind of request; empty where there is one only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) kinds: Vec<Kind>,
     /// `rate`: due, but never sent before the run ended.
     pub(crate) unsent: u64,
     pub(crate) errors: Faults,
@@ -127,6 +149,7 @@ impl Outcome {
             slow_requests,
             slow_requests_per_second: count(slow_requests) / seconds,
             slow_latency: Latency::of(&slow),
+            kinds: (0..tallies.first().map_or(0, |tally| tally.kinds.len())).map(|i| Kind::of(tallies, i)).collect(),
             unsent: tallies.iter().map(|tally| tally.unsent).sum(),
             errors,
             client: ClientUse {

@@ -35,7 +35,7 @@ impl Pace {
     }
 
     /// A connection and the intended time of the next request, if one is due and a connection is free.
-    pub(crate) fn next(&mut self, now_ns: u64, links: &[Option<Link>]) -> Option<(usize, u64)> {
+    pub(crate) fn next<T>(&mut self, now_ns: u64, links: &[Option<Link<T>>]) -> Option<(usize, u64)> {
         let due = self.ticker.due(now_ns)?;
         while let Some(index) = self.free.pop_front() {
             if links[index].as_ref().is_some_and(|link| link.connected && link.outstanding() < self.depth) {

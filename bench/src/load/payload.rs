@@ -3,15 +3,15 @@
 //! All frames of a payload have one length, so a received stream is checked by position with a
 //! `memcmp` and nothing has to be remembered per request.
 
+use crate::wire::nshead::Header;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
 
-/// `0xfb709394`, little-endian, at byte 24 of an nshead header.
-const NSHEAD_MAGIC: u32 = 0xfb70_9394;
-const NSHEAD_BYTES: usize = 36;
+/// Bytes that a body is made of, again and again.
+const PATTERN: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_.-";
 const LEN32_BYTES: usize = 4;
 
 /// Hexadecimal digits of a stamp where the message has room for them.
@@ -86,13 +86,20 @@ impl Payload {
         let body_at = bytes.len();
         bytes.extend_from_slice(prefix.as_bytes());
         let stamp_at = bytes.len();
-        let pattern = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_.-";
-        bytes.extend((0..body_at + size - stamp_at).map(|i| pattern[i % pattern.len()]));
+        bytes.extend(PATTERN.iter().cycle().take(body_at + size - stamp_at));
         if newline == 1 {
             bytes[body_at + size - 1] = b'\n';
         }
         let stamp_digits = (body_at + size - newline - stamp_at).min(STAMP_DIGITS_MAX);
         Ok(Payload { frame: bytes, stamp_at, stamp_digits })
+    }
+
+    /// An nshead message with this header and a body of `size` bytes, which may be 0.
+    pub(crate) fn nshead(header: Header, size: usize) -> Result<Self> {
+        let mut frame = Header { body_len: body_len(size)?, ..header }.to_bytes().to_vec();
+        let stamp_at = frame.len();
+        frame.extend(PATTERN.iter().cycle().take(size));
+        Ok(Payload { frame, stamp_at, stamp_digits: size.min(STAMP_DIGITS_MAX) })
     }
 
     /// Bytes of one frame on the wire.
@@ -114,25 +121,23 @@ impl Payload {
 }
 
 fn header(frame: Frame, size: usize) -> Result<Vec<u8>> {
-    let Ok(body) = u32::try_from(size) else { bail!("--size {size}: at most {} bytes fit a frame", u32::MAX) };
+    let body_len = body_len(size)?;
     Ok(match frame {
         Frame::Line | Frame::Raw => Vec::new(),
         Frame::Len32 => {
-            debug_assert_eq!(LEN32_BYTES, size_of_val(&body));
-            body.to_be_bytes().to_vec()
+            debug_assert_eq!(LEN32_BYTES, size_of_val(&body_len));
+            body_len.to_be_bytes().to_vec()
         }
         Frame::Nshead => {
-            let mut head = Vec::with_capacity(NSHEAD_BYTES);
-            head.extend_from_slice(&1u16.to_le_bytes());
-            head.extend_from_slice(&1u16.to_le_bytes());
-            head.extend_from_slice(&7u32.to_le_bytes());
-            head.extend_from_slice(b"lf-bench\0\0\0\0\0\0\0\0");
-            head.extend_from_slice(&NSHEAD_MAGIC.to_le_bytes());
-            head.extend_from_slice(&0u32.to_le_bytes());
-            head.extend_from_slice(&body.to_le_bytes());
-            head
+            let provider = *b"lf-bench\0\0\0\0\0\0\0\0";
+            Header { id: 1, version: 1, log_id: 7, provider, reserved: 0, body_len }.to_bytes().to_vec()
         }
     })
+}
+
+fn body_len(size: usize) -> Result<u32> {
+    let Ok(body) = u32::try_from(size) else { bail!("--size {size}: at most {} bytes fit a frame", u32::MAX) };
+    Ok(body)
 }
 
 #[cfg(test)]
@@ -169,7 +174,7 @@ mod tests {
         assert_eq!((len32.len(), &len32.frame[..4]), (9, &[0, 0, 0, 5][..]));
         let nshead = Payload::new(Frame::Nshead, 5, Ask::Nothing).unwrap();
         assert_eq!(nshead.len(), 41);
-        assert_eq!(nshead.frame[24..28], NSHEAD_MAGIC.to_le_bytes());
+        assert_eq!(nshead.frame[24..28], 0xfb70_9394_u32.to_le_bytes());
         assert_eq!(nshead.frame[32..36], 5u32.to_le_bytes());
     }
 }

@@ -1,7 +1,7 @@
 //! Connections of one request: connect, send, receive, close, and the next one in its place.
 
+use super::dialect::Dialect;
 use super::link::Link;
-use super::payload::Payload;
 use super::tally::{Class, Fault, Phase, Scribe, Tally};
 use super::target::Sources;
 use super::{Close, Plan, Thread};
@@ -16,40 +16,39 @@ const STOP_PATIENCE: Duration = Duration::from_millis(500);
 const BUFFER_BYTES: usize = 64 * 1024;
 const EVENTS_PER_TURN: usize = 256;
 
-struct Short<'a> {
+struct Short<'a, D: Dialect> {
     plan: &'a Plan,
+    dialect: D,
     close: Close,
     poll: Poll,
-    links: Vec<Option<Link>>,
+    links: Vec<Option<Link<D::Talk>>>,
     serial: u64,
     sources: Sources,
-    payload: Payload,
     scribe: Scribe,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
 }
 
 /// Keeps this thread's share of the connections in flight until the run stops.
-pub(crate) fn run(thread: Thread, close: Close) -> Result<Tally> {
+pub(crate) fn run<D: Dialect>(thread: Thread, close: Close, dialect: D) -> Result<(Tally, D)> {
     let plan = thread.plan.clone();
-    let (payload, _) = plan.payloads()?;
     let mut short = Short {
+        dialect,
         close,
         poll: Poll::new().context("epoll instance")?,
         links: plan.classes_of(thread.index).iter().map(|_| None).collect(),
         plan: &plan,
         serial: u64::from(thread.index) << 40,
         sources: thread.sources,
-        payload,
         scribe: thread.scribe,
         buffer: vec![0; BUFFER_BYTES],
         scratch: Vec::new(),
     };
     short.drive()?;
-    Ok(short.scribe.tally)
+    Ok((short.scribe.close(), short.dialect))
 }
 
-impl Short<'_> {
+impl<D: Dialect> Short<'_, D> {
     fn drive(&mut self) -> Result<()> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         for index in 0..self.links.len() {
@@ -98,8 +97,8 @@ impl Short<'_> {
         let source = self.sources.advance();
         let socket = self.plan.target.connect(source).map_err(|error| Fault::of_connect(&error))?;
         self.serial += 1;
-        let mut link = Link::new(socket, Class::Normal, self.serial);
-        link.request(&mut self.payload, 1, begun, &mut self.scratch)?;
+        let mut link = Link::new(socket, Class::Normal, self.dialect.begin(Class::Normal, self.serial));
+        link.request(&mut self.dialect, 1, begun, &mut self.scratch)?;
         let interest = if link.has_leftover() { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         let watched = self.poll.registry().register(&mut SourceFd(&link.raw_fd()), Token(index), interest);
         watched.map_err(|_| Fault::Io)?;
@@ -129,7 +128,7 @@ impl Short<'_> {
         }
     }
 
-    fn serve(&mut self, link: &mut Link, readable: bool, writable: bool, ended: bool) -> Result<bool, Fault> {
+    fn serve(&mut self, link: &mut Link<D::Talk>, readable: bool, writable: bool, ended: bool) -> Result<bool, Fault> {
         if writable {
             link.flush()?;
         }
@@ -137,8 +136,8 @@ impl Short<'_> {
             return Ok(false);
         }
         let scribe = &mut self.scribe;
-        let answers = link.receive(&mut self.payload, &mut self.buffer, ended, |begun| {
-            scribe.answered(Class::Normal, scribe.now_ns().saturating_sub(begun));
+        let answers = link.receive(&mut self.dialect, &mut self.buffer, ended, |begun, answer| {
+            scribe.heard(Class::Normal, scribe.now_ns().saturating_sub(begun), answer);
         });
         match answers {
             // The whole answer and then the server's end: that is a server of one request.

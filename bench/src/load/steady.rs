@@ -1,8 +1,8 @@
 //! Connections that stay: `long`, `mixed` and `rate` on one epoll loop per thread.
 
+use super::dialect::Dialect;
 use super::link::Link;
 use super::pace::Pace;
-use super::payload::Payload;
 use super::tally::{Class, Fault, Phase, Scribe, Tally};
 use super::target::Sources;
 use super::{Plan, Thread};
@@ -21,27 +21,28 @@ const BUFFER_BYTES: usize = 256 * 1024;
 const EVENTS_PER_TURN: usize = 256;
 const PACE: Token = Token(usize::MAX);
 
-struct Steady<'a> {
+struct Steady<'a, D: Dialect> {
     plan: &'a Plan,
+    dialect: D,
     poll: Poll,
-    links: Vec<Option<Link>>,
+    links: Vec<Option<Link<D::Talk>>>,
     classes: Vec<Class>,
     /// Requests below this index have been tried to open once.
     opened: usize,
     serial: u64,
     sources: Sources,
-    normal: Payload,
-    slow: Payload,
     pace: Option<Pace>,
     scribe: Scribe,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
     swept: Instant,
+    /// The dialect has nothing left to ask.
+    exhausted: bool,
     stopping: Option<Instant>,
 }
 
 /// Drives this thread's share of the connections until the run stops.
-pub(crate) fn run(thread: Thread) -> Result<Tally> {
+pub(crate) fn run<D: Dialect>(thread: Thread, dialect: D) -> Result<(Tally, D)> {
     let plan = thread.plan.clone();
     let poll = Poll::new().context("epoll instance")?;
     let pace = match plan.rate_per_thread() {
@@ -49,29 +50,28 @@ pub(crate) fn run(thread: Thread) -> Result<Tally> {
         None => None,
     };
     let classes = plan.classes_of(thread.index);
-    let (normal, slow) = plan.payloads()?;
     let mut steady = Steady {
         plan: &plan,
+        dialect,
         poll,
         links: classes.iter().map(|_| None).collect(),
         classes,
         opened: 0,
         serial: u64::from(thread.index) << 32,
         sources: thread.sources,
-        normal,
-        slow,
         pace,
         scribe: thread.scribe,
         buffer: vec![0; BUFFER_BYTES],
         scratch: Vec::new(),
         swept: Instant::now(),
+        exhausted: false,
         stopping: None,
     };
     steady.drive()?;
-    Ok(steady.scribe.tally)
+    Ok((steady.scribe.close(), steady.dialect))
 }
 
-impl Steady<'_> {
+impl<D: Dialect> Steady<'_, D> {
     fn drive(&mut self) -> Result<()> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         loop {
@@ -82,7 +82,7 @@ impl Steady<'_> {
                 Err(error) => return Err(error).context("epoll_wait"),
             }
             let phase = self.scribe.turn();
-            if phase == Phase::Stopping && self.finished() {
+            if (self.exhausted && self.is_quiet()) || (phase == Phase::Stopping && self.finished()) {
                 return Ok(());
             }
             for event in &events {
@@ -103,10 +103,15 @@ impl Steady<'_> {
     /// Whether nothing is left to wait for.
     fn finished(&mut self) -> bool {
         let since = *self.stopping.get_or_insert_with(Instant::now);
-        if let Some(pace) = &mut self.pace {
+        if let Some(pace) = self.pace.as_mut().filter(|_| !self.exhausted) {
             pace.abandon(&mut self.scribe);
         }
-        since.elapsed() > STOP_PATIENCE || self.links.iter().flatten().all(|link| link.outstanding() == 0)
+        since.elapsed() > STOP_PATIENCE || self.is_quiet()
+    }
+
+    /// Whether no request is without its answer.
+    fn is_quiet(&self) -> bool {
+        self.links.iter().flatten().all(|link| link.outstanding() == 0)
     }
 
     fn open_more(&mut self) {
@@ -125,7 +130,8 @@ impl Steady<'_> {
         // Fails on a unix socket, which has no Nagle to switch off.
         let _ = socket.set_tcp_nodelay(true);
         self.serial += 1;
-        let link = Link::new(socket, self.classes[index], self.serial);
+        let class = self.classes[index];
+        let link = Link::new(socket, class, self.dialect.begin(class, self.serial));
         let interest = Interest::READABLE | Interest::WRITABLE;
         match self.poll.registry().register(&mut SourceFd(&link.raw_fd()), Token(index), interest) {
             Ok(()) => self.links[index] = Some(link),
@@ -136,6 +142,7 @@ impl Steady<'_> {
     fn on_event(&mut self, index: usize, readable: bool, writable: bool, ended: bool) {
         let Some(mut link) = self.links[index].take() else { return };
         match self.serve(index, &mut link, readable, writable, ended) {
+            Ok(()) if link.is_over() => self.replace(index, &link),
             Ok(()) => self.links[index] = Some(link),
             // Dropped here; the next sweep makes another.
             Err(fault) if self.stopping.is_none() || fault == Fault::Mismatch => self.scribe.fault(fault),
@@ -143,10 +150,23 @@ impl Steady<'_> {
         }
     }
 
+    /// The server has closed, or is about to. Where it has done so in good order, another connection takes the place
+    /// at once; else the next sweep makes one, lest a server that lets nobody in is asked without end.
+    fn replace(&mut self, index: usize, over: &Link<D::Talk>) {
+        if self.stopping.is_some() {
+            return;
+        }
+        if !over.is_well_over() {
+            self.scribe.fault(Fault::Closed);
+        } else if !self.exhausted {
+            self.open(index);
+        }
+    }
+
     fn serve(
         &mut self,
         index: usize,
-        link: &mut Link,
+        link: &mut Link<D::Talk>,
         readable: bool,
         writable: bool,
         ended: bool,
@@ -174,11 +194,13 @@ impl Steady<'_> {
         if !readable {
             return Ok(());
         }
-        let (payload, class) = (payload_of(&mut self.normal, &mut self.slow, link.class), link.class);
-        let (now, scribe) = (self.scribe.now_ns(), &mut self.scribe);
-        let answers = link.receive(payload, &mut self.buffer, ended, |sent| {
-            scribe.answered(class, now.saturating_sub(sent));
+        let (class, now, scribe) = (link.class, self.scribe.now_ns(), &mut self.scribe);
+        let answers = link.receive(&mut self.dialect, &mut self.buffer, ended, |sent, answer| {
+            scribe.heard(class, now.saturating_sub(sent), answer);
         })?;
+        if link.is_over() {
+            return Ok(());
+        }
         match &mut self.pace {
             Some(pace) => pace.offer(index, answers),
             None if answers > 0 && self.stopping.is_none() => self.send(link, answers, now)?,
@@ -187,15 +209,15 @@ impl Steady<'_> {
         Ok(())
     }
 
-    fn send(&mut self, link: &mut Link, count: usize, time_ns: u64) -> Result<(), Fault> {
-        let payload = payload_of(&mut self.normal, &mut self.slow, link.class);
-        link.request(payload, count, time_ns, &mut self.scratch)
+    fn send(&mut self, link: &mut Link<D::Talk>, count: usize, time_ns: u64) -> Result<(), Fault> {
+        self.exhausted |= !link.request(&mut self.dialect, count, time_ns, &mut self.scratch)?;
+        Ok(())
     }
 
     /// `rate`: sends every request whose time has come and that finds a connection.
     fn send_due(&mut self, phase: Phase) {
         let Some(mut pace) = self.pace.take() else { return };
-        if phase == Phase::Warming || phase == Phase::Measuring {
+        if (phase == Phase::Warming || phase == Phase::Measuring) && !self.exhausted {
             while let Some((index, due_ns)) = pace.next(self.scribe.now_ns(), &self.links) {
                 let Some(mut link) = self.links[index].take() else { continue };
                 match self.send(&mut link, 1, due_ns) {
@@ -224,16 +246,9 @@ impl Steady<'_> {
                 self.scribe.fault(Fault::Timeout);
                 self.links[index] = None;
             }
-            if self.links[index].is_none() {
+            if self.links[index].is_none() && !self.exhausted {
                 self.open(index);
             }
         }
-    }
-}
-
-fn payload_of<'a>(normal: &'a mut Payload, slow: &'a mut Payload, class: Class) -> &'a mut Payload {
-    match class {
-        Class::Normal => normal,
-        Class::Slow => slow,
     }
 }

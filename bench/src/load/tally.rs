@@ -1,5 +1,6 @@
 //! What a generator thread counts, and the words it exchanges with the thread that times the run.
 
+use super::dialect::Answer;
 use hdrhistogram::Histogram;
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
@@ -37,8 +38,12 @@ pub(crate) enum Fault {
     Closed,
     /// No whole answer in time.
     Timeout,
-    /// Other bytes came back than were sent.
+    /// Other bytes came back than were sent or asked for.
     Mismatch,
+    /// An answer with another status than was asked for.
+    Status,
+    /// Bytes that do not follow the protocol.
+    Malformed,
     /// Reading or writing failed otherwise.
     Io,
 }
@@ -76,6 +81,8 @@ pub(crate) struct Faults {
     pub(crate) closed: u64,
     pub(crate) timeout: u64,
     pub(crate) mismatch: u64,
+    pub(crate) status: u64,
+    pub(crate) malformed: u64,
     pub(crate) io: u64,
 }
 
@@ -89,6 +96,8 @@ impl Faults {
             Fault::Closed => &mut self.closed,
             Fault::Timeout => &mut self.timeout,
             Fault::Mismatch => &mut self.mismatch,
+            Fault::Status => &mut self.status,
+            Fault::Malformed => &mut self.malformed,
             Fault::Io => &mut self.io,
         } += 1;
     }
@@ -101,10 +110,12 @@ impl Faults {
         self.closed += other.closed;
         self.timeout += other.timeout;
         self.mismatch += other.mismatch;
+        self.status += other.status;
+        self.malformed += other.malformed;
         self.io += other.io;
     }
 
-    fn kinds(&self) -> [(&'static str, u64); 8] {
+    fn kinds(&self) -> [(&'static str, u64); 10] {
         [
             ("refused", self.refused),
             ("connect", self.connect),
@@ -113,8 +124,15 @@ impl Faults {
             ("closed early", self.closed),
             ("timeout", self.timeout),
             ("mismatch", self.mismatch),
+            ("status", self.status),
+            ("malformed", self.malformed),
             ("i/o", self.io),
         ]
+    }
+
+    /// Answers that came and were not what they should have been.
+    pub(crate) fn wrong(&self) -> u64 {
+        self.mismatch + self.status + self.malformed
     }
 
     /// `0`, or `3 reset, 1 timeout`.
@@ -168,13 +186,24 @@ impl Stage {
 pub(crate) struct Gauge {
     pub(crate) normal: AtomicU64,
     pub(crate) slow: AtomicU64,
+    /// Answers that were not what they should have been.
+    pub(crate) wrong: AtomicU64,
     pub(crate) open: AtomicU64,
+}
+
+impl Gauge {
+    /// All that has come, right or wrong.
+    pub(crate) fn answers(&self) -> u64 {
+        [&self.normal, &self.slow, &self.wrong].map(|total| total.load(Relaxed)).into_iter().sum()
+    }
 }
 
 /// What a thread hands back.
 pub(crate) struct Tally {
     pub(crate) normal: Histogram<u64>,
     pub(crate) slow: Histogram<u64>,
+    /// By kind of request, where a dialect has several; else empty.
+    pub(crate) kinds: Vec<Histogram<u64>>,
     pub(crate) faults: Faults,
     /// CPU of this thread per wall time while measuring, 1.0 = a whole core.
     pub(crate) busy: f64,
@@ -188,6 +217,7 @@ impl Tally {
         Tally {
             normal: new_histogram(),
             slow: new_histogram(),
+            kinds: Vec::new(),
             faults: Faults::default(),
             busy: 0.0,
             cpu: Duration::ZERO,
@@ -226,15 +256,34 @@ impl Scribe {
     pub(crate) fn turn(&mut self) -> Phase {
         let phase = self.stage.get();
         if phase != self.phase {
+            self.settle();
             if phase == Phase::Measuring {
                 self.mark = Some((Instant::now(), thread_cpu()));
-            } else if let Some((since, cpu)) = self.mark.take() {
-                self.tally.cpu = thread_cpu().saturating_sub(cpu);
-                self.tally.busy = self.tally.cpu.as_secs_f64() / since.elapsed().as_secs_f64().max(1e-9);
             }
             self.phase = phase;
         }
         phase
+    }
+
+    /// The CPU of the measured phase, if that ends now.
+    fn settle(&mut self) {
+        if let Some((since, cpu)) = self.mark.take() {
+            self.tally.cpu = thread_cpu().saturating_sub(cpu);
+            self.tally.busy = self.tally.cpu.as_secs_f64() / since.elapsed().as_secs_f64().max(1e-9);
+        }
+    }
+
+    /// The tally of a thread that has done its work.
+    pub(crate) fn close(mut self) -> Tally {
+        self.settle();
+        self.tally
+    }
+
+    /// Keeps the latencies of so many kinds of requests apart.
+    pub(crate) fn distinguish(&mut self, kinds: usize) {
+        if kinds > 1 {
+            self.tally.kinds = (0..kinds).map(|_| new_histogram()).collect();
+        }
     }
 
     pub(crate) fn opened(&self) {
@@ -249,6 +298,20 @@ impl Scribe {
         *total += 1;
         shared.store(*total, Relaxed);
         if self.phase == Phase::Measuring {
+            histogram.saturating_record(latency_ns);
+        }
+    }
+
+    /// An answer as its dialect found it. A wrong one is an error and has no latency.
+    pub(crate) fn heard(&mut self, class: Class, latency_ns: u64, answer: &Answer) {
+        if let Some(fault) = answer.fault {
+            self.gauge.wrong.fetch_add(1, Relaxed);
+            return self.fault(fault);
+        }
+        self.answered(class, latency_ns);
+        if self.phase == Phase::Measuring
+            && let Some(histogram) = self.tally.kinds.get_mut(answer.kind)
+        {
             histogram.saturating_record(latency_ns);
         }
     }
@@ -295,5 +358,23 @@ mod tests {
         scribe.answered(Class::Slow, 7_000);
         assert_eq!((scribe.tally.normal.len(), scribe.tally.slow.len()), (0, 1));
         assert_eq!(gauge.normal.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn kinds_have_latencies_of_their_own_and_a_wrong_answer_has_none() {
+        let (stage, gauge) = (Arc::new(Stage::new()), Arc::new(Gauge::default()));
+        let mut scribe = Scribe::new(stage.clone(), gauge.clone(), Instant::now());
+        scribe.distinguish(2);
+        stage.set(Phase::Measuring);
+        scribe.turn();
+        for us in 1..=1000 {
+            scribe.heard(Class::Normal, us * 1000, &Answer { kind: 1, ..Answer::RIGHT });
+        }
+        scribe.heard(Class::Normal, 9_000, &Answer { fault: Some(Fault::Status), ..Answer::RIGHT });
+        let tally = scribe.close();
+        assert_eq!((tally.kinds[0].len(), tally.kinds[1].len(), tally.normal.len()), (0, 1000, 1000));
+        let p99_us = tally.kinds[1].value_at_percentile(99.0) / 1000;
+        assert!((989..=991).contains(&p99_us), "{p99_us}");
+        assert_eq!((tally.faults.status, tally.faults.wrong(), gauge.wrong.load(Relaxed)), (1, 1, 1));
     }
 }

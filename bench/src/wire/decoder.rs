@@ -175,7 +175,7 @@ impl Decoder {
             Piece::Event(event) => self::event(&event, &mut each),
             Piece::Ping(bytes) => each(Heard::Ping(bytes)),
             Piece::Close | Piece::Ended => each(Heard::Bye),
-            Piece::Answer { status, position: next, body } => {
+            Piece::Answer { status, position: next, body, .. } => {
                 match polled(status, next, body, &mut each) {
                     Ok(next) => *position = next,
                     Err(broken) => refused = refused.or(Some(broken)),

@@ -24,6 +24,8 @@ pub(super) struct Head {
     pub(super) framing: Framing,
     /// `Lf-Next`: where a poll goes on.
     pub(super) position: Option<Box<str>>,
+    /// The server closes the connection after this answer.
+    pub(super) closes: bool,
 }
 
 /// A head and its length, if it is there whole.
@@ -37,6 +39,8 @@ pub(super) fn head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Broken> {
     };
     let status = response.code.unwrap_or_default();
     let (mut framing, mut position, mut accepted) = (Framing::UntilClose, None, false);
+    // HTTP/1.0 closes unless it says otherwise.
+    let mut closes = response.version == Some(0);
     for header in response.headers.iter() {
         let value = header.value.trim_ascii();
         if header.name.eq_ignore_ascii_case("transfer-encoding") && value.eq_ignore_ascii_case(b"chunked") {
@@ -48,6 +52,11 @@ pub(super) fn head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Broken> {
             position = std::str::from_utf8(value).ok().map(Box::from);
         } else if header.name.eq_ignore_ascii_case("sec-websocket-accept") {
             accepted = value == ACCEPT;
+        } else if header.name.eq_ignore_ascii_case("connection") {
+            let says = |word: &[u8]| {
+                value.split(|byte| *byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(word))
+            };
+            closes = says(b"close") || (closes && !says(b"keep-alive"));
         }
     }
     match status {
@@ -56,7 +65,7 @@ pub(super) fn head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Broken> {
         100..200 | 204 | 304 => framing = Framing::Length(0),
         _ => {}
     }
-    Ok(Some((Head { status, framing, position }, used)))
+    Ok(Some((Head { status, framing, position, closes: closes || framing == Framing::UntilClose }, used)))
 }
 
 /// A chunk's bytes and how many it takes with its frame; the last one is empty.
@@ -112,6 +121,20 @@ mod tests {
         let switched = "HTTP/1.1 101 Switching Protocols\r\nContent-Length: 0\r\nSec-WebSocket-Accept: ";
         assert_eq!(framing(&format!("{switched}s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")), Framing::Frames);
         assert!(head(format!("{switched}AAAA\r\n\r\n").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn the_connection_closes_where_version_headers_or_framing_say_so() {
+        let closes = |text: &str| head(text.as_bytes()).unwrap().unwrap().0.closes;
+        for (text, expected) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: Upgrade, Close\r\n\r\n", true),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", true),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n", false),
+            ("HTTP/1.1 200 OK\r\n\r\n", true),
+        ] {
+            assert_eq!(closes(text), expected, "{text:?}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The client's side of HTTP, Server-Sent Events and WebSocket: small, and indifferent to where reads cut.
+//! The client's side of HTTP, Server-Sent Events, WebSocket and nshead: small, and indifferent to where reads cut.
 //!
 //! Every parser looks at the bytes that are there and either takes one whole piece or asks for more; what is
 //! unfinished is kept by the [`Reader`] and nowhere else.
@@ -6,6 +6,7 @@
 mod decoder;
 mod frame;
 mod head;
+pub(crate) mod nshead;
 mod reader;
 mod sse;
 

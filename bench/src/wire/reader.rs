@@ -37,11 +37,12 @@ pub(crate) enum Piece<'a> {
     Ping(&'a [u8]),
     /// The peer's close frame.
     Close,
-    /// A whole answer, where `Lf-Next` says it goes on, and its body.
+    /// A whole answer, where `Lf-Next` says it goes on, its body, and whether the server closes after it.
     Answer {
         status: u16,
         position: Option<&'a str>,
         body: &'a [u8],
+        closes: bool,
     },
     /// A stream has ended in good order.
     Ended,
@@ -58,9 +59,12 @@ enum Stage {
 #[derive(Debug)]
 pub(crate) struct Reader {
     content: Content,
+    /// Answers to `HEAD`: no body follows, whatever their heads say.
+    heads_only: bool,
     stage: Stage,
     /// Of [`Content::Bodies`]: the answer whose body is being read.
     status: u16,
+    closes: bool,
     position: Option<Box<str>>,
     /// Bytes of the connection that do not make a piece yet.
     outer: Vec<u8>,
@@ -70,7 +74,21 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(content: Content) -> Self {
-        Reader { content, stage: Stage::Head, status: 0, position: None, outer: Vec::new(), inner: Vec::new() }
+        Reader {
+            content,
+            heads_only: false,
+            stage: Stage::Head,
+            status: 0,
+            closes: false,
+            position: None,
+            outer: Vec::new(),
+            inner: Vec::new(),
+        }
+    }
+
+    /// Of the answers to `HEAD`.
+    pub(crate) fn of_heads() -> Self {
+        Reader { heads_only: true, ..Reader::new(Content::Bodies) }
     }
 
     /// A reader of what comes after what this one has read up to a boundary.
@@ -104,6 +122,14 @@ impl Reader {
         Ok(())
     }
 
+    /// The connection has ended, and with it a body that had no other end.
+    pub(crate) fn end(&mut self, mut each: impl FnMut(Piece<'_>)) {
+        if self.content == Content::Bodies && matches!(self.stage, Stage::Body(Framing::UntilClose)) {
+            let body = std::mem::take(&mut self.inner);
+            self.answer(&body, &mut each);
+        }
+    }
+
     fn take_all(&mut self, bytes: &[u8], each: &mut dyn FnMut(Piece<'_>)) -> Result<usize, Broken> {
         let mut at = 0;
         while at < bytes.len() {
@@ -131,7 +157,10 @@ impl Reader {
     }
 
     fn take_head(&mut self, bytes: &[u8], each: &mut dyn FnMut(Piece<'_>)) -> Result<usize, Broken> {
-        let Some((head, used)) = head(bytes)? else { return Ok(0) };
+        let Some((mut head, used)) = head(bytes)? else { return Ok(0) };
+        if self.heads_only {
+            head.framing = Framing::Length(0);
+        }
         let expected = match self.content {
             Content::Frames => 101,
             Content::Bodies => head.status,
@@ -140,7 +169,7 @@ impl Reader {
         if head.status != expected {
             return Err(Broken::Status(head.status));
         }
-        (self.status, self.position) = (head.status, head.position);
+        (self.status, self.position, self.closes) = (head.status, head.position, head.closes);
         match (self.content, head.framing) {
             // Nothing follows that could raise another turn.
             (Content::Bodies, Framing::Length(0)) => self.answer(b"", each),
@@ -172,7 +201,8 @@ impl Reader {
     /// An answer is whole, the next one begins.
     fn answer(&mut self, body: &[u8], each: &mut dyn FnMut(Piece<'_>)) {
         self.stage = Stage::Head;
-        each(Piece::Answer { status: self.status, position: self.position.as_deref(), body });
+        let Reader { status, closes, .. } = *self;
+        each(Piece::Answer { status, position: self.position.as_deref(), body, closes });
     }
 
     /// Bytes of the body.
@@ -332,8 +362,41 @@ mod tests {
         stream.extend_from_slice(b"0\r\n\r\n");
         let pieces = same_however_cut(Content::Bodies, &stream);
         let expected = [(204, Some("e-1"), ""), (200, None, "abc"), (410, None, ""), (200, None, "abc")]
-            .map(|(status, position, body)| Piece::Answer { status, position, body: body.as_bytes() });
+            .map(|(status, position, body)| Piece::Answer { status, position, body: body.as_bytes(), closes: false });
         assert_eq!(pieces, expected.map(|piece| format!("{piece:?}")));
+    }
+
+    #[test]
+    fn a_body_without_a_length_ends_with_its_connection() {
+        let stream = b"HTTP/1.1 200 OK\r\n\r\nab\r\n\r\nc";
+        for size in 1..=stream.len() {
+            let (pieces, mut reader) = read(Content::Bodies, stream, size);
+            assert_eq!(pieces, Vec::<String>::new());
+            let mut answers = Vec::new();
+            reader.end(|piece| answers.push(format!("{piece:?}")));
+            let body = b"ab\r\n\r\nc";
+            let expected = Piece::Answer { status: 200, position: None, body, closes: true };
+            assert_eq!(answers, [format!("{expected:?}")], "in pieces of {size}");
+        }
+        let (_, mut reader) = read(Content::Bodies, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", 7);
+        reader.end(|piece| panic!("the body was cut off: {piece:?}"));
+    }
+
+    #[test]
+    fn answers_to_head_have_no_body_whatever_they_declare() {
+        let stream = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n\
+            HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for size in 1..=stream.len() {
+            let (mut reader, mut statuses) = (Reader::of_heads(), Vec::new());
+            for part in stream.chunks(size) {
+                let push = reader.push(part, |piece| {
+                    let Piece::Answer { status, body: b"", .. } = piece else { panic!("{piece:?}") };
+                    statuses.push(status);
+                });
+                push.unwrap();
+            }
+            assert_eq!(statuses, [200, 404], "in pieces of {size}");
+        }
     }
 
     #[test]

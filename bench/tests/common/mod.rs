@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
+pub(crate) mod lf;
 pub(crate) mod push;
 
 use serde_json::Value;
