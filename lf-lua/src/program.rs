@@ -1,6 +1,6 @@
 //! The program: its commands, and how a server comes to be.
 
-use crate::engine::{self, Host, Limits, Source, Vm};
+use crate::engine::{self, Host, Limits, Source};
 use crate::options::{Command, EngineArgs, Options, ServeArgs};
 use crate::reload::Reloader;
 use crate::script::{Current, Definition, Framing, Kind, Script};
@@ -33,7 +33,7 @@ pub fn program() -> anyhow::Result<u8> {
 }
 
 fn limits(args: &EngineArgs) -> Limits {
-    Limits { budget: args.budget, vm_bytes: args.vm_bytes, output_bytes: args.output_bytes }
+    Limits { budget: args.budget, vm_bytes: args.vm_bytes }
 }
 
 /// Reads a script.
@@ -44,13 +44,14 @@ pub(crate) fn read(path: &Path, args: &EngineArgs) -> anyhow::Result<Source> {
         text,
         lua_path: args.lua_path.clone(),
         untrusted: args.untrusted,
-        compat: false,
     })
 }
 
 fn check(path: &Path, args: &EngineArgs) -> anyhow::Result<u8> {
     let source = read(path, args)?;
     let host = Arc::new(Host::new(limits(args)));
+    engine::install().context("cannot listen for the signal that ends overdue scripts")?;
+    watchdog::start(&host).context("cannot start the watchdog")?;
     let script = Script::load(&host, source, 1, 1, 1)?;
     for definition in &script.definitions {
         println!("{} {}", definition.kind.label(), definition.listen.join(" "));
@@ -64,6 +65,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
     engine::install().context("cannot listen for the signal that ends overdue scripts")?;
     let source = read(path, &args.engine)?;
     let host = Arc::new(Host::new(limits(&args.engine)));
+    watchdog::start(&host).context("cannot start the watchdog")?;
     let mut builder = args.server.apply(Server::builder().name("lf-lua"))?;
     let sockets = Sockets::new(builder.dialer(Raw, SocketHandler)).context("cannot start a thread")?;
     let timers = Timers(builder.dialer(Raw, TimerHandler));
@@ -82,7 +84,6 @@ fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
     host.attach(server.remote(), sockets, timers);
     script.begin();
     drop(script);
-    watchdog::start(&current, &host).context("cannot start the watchdog")?;
     let signals = Signals::listen().context("cannot listen for signals")?;
     let reloader = Reloader { path: path.clone(), engine: args.engine.clone(), host, shape, current };
     reloader.start(args.watch).context("cannot listen for SIGHUP")?;
@@ -144,11 +145,6 @@ fn listen(
         };
     }
     Ok(builder)
-}
-
-/// All VMs that there are, for who looks after them.
-pub(crate) fn vms(current: &Current) -> Vec<Arc<Vm>> {
-    current.load().vms().collect()
 }
 
 /// Groups unless the command line says otherwise, as lf-core counts them.

@@ -1,7 +1,6 @@
 //! Ends calls that run for longer than they may.
 
-use crate::engine::{Host, Vm};
-use crate::script::Current;
+use crate::engine::{Host, Watch};
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -20,38 +19,38 @@ struct Seen {
     told: bool,
 }
 
-/// Starts the watchdog, if there is a budget.
-pub(crate) fn start(current: &Current, host: &Arc<Host>) -> io::Result<()> {
+/// Starts the watchdog.
+pub(crate) fn start(host: &Arc<Host>) -> io::Result<()> {
     let budget = host.limits.budget;
-    if budget.is_zero() {
-        return Ok(());
-    }
-    let (current, host) = (current.clone(), Arc::clone(host));
-    std::thread::Builder::new().name("lf-lua-watchdog".into()).spawn(move || watch(&current, &host, budget))?;
+    let host = Arc::clone(host);
+    std::thread::Builder::new().name("lf-lua-watchdog".into()).spawn(move || watch(&host, budget))?;
     Ok(())
 }
 
-fn watch(current: &Current, host: &Host, budget: Duration) {
+fn watch(host: &Host, budget: Duration) {
     let mut seen: HashMap<u64, Seen> = HashMap::new();
-    let look = (budget / 20).clamp(LOOK_MIN, LOOK_MAX);
+    let look = if budget.is_zero() { LOOK_MAX } else { (budget / 20).clamp(LOOK_MIN, LOOK_MAX) };
     loop {
         std::thread::sleep(look);
         let now = Instant::now();
-        let vms = current.load().vms().chain(host.retired()).collect::<Vec<_>>();
-        seen.retain(|number, _| vms.iter().any(|vm| vm.number == *number));
-        for vm in &vms {
-            look_at(vm, &mut seen, now, budget);
-        }
         host.bury_retired();
+        if budget.is_zero() {
+            continue;
+        }
+        let watches = host.watches();
+        seen.retain(|number, _| watches.iter().any(|watch| watch.number == *number));
+        for watch in &watches {
+            look_at(watch, &mut seen, now, budget);
+        }
     }
 }
 
-fn look_at(vm: &Vm, seen: &mut HashMap<u64, Seen>, now: Instant, budget: Duration) {
-    let Some(run) = vm.watch.run() else {
-        seen.remove(&vm.number);
+fn look_at(watch: &Watch, seen: &mut HashMap<u64, Seen>, now: Instant, budget: Duration) {
+    let Some(run) = watch.run() else {
+        seen.remove(&watch.number);
         return;
     };
-    let seen = seen.entry(vm.number).or_insert(Seen { run, since: now, told: false });
+    let seen = seen.entry(watch.number).or_insert(Seen { run, since: now, told: false });
     if seen.run != run {
         *seen = Seen { run, since: now, told: false };
     }
@@ -60,12 +59,12 @@ fn look_at(vm: &Vm, seen: &mut HashMap<u64, Seen>, now: Instant, budget: Duratio
         return;
     }
     // Again at each look: the signal may have come between two instructions that matter.
-    vm.watch.interrupt(run);
+    watch.interrupt(run);
     if took >= budget + STUCK && !seen.told {
         seen.told = true;
         tracing::error!(
-            vm = vm.number,
-            group = vm.group,
+            vm = watch.number,
+            group = watch.group,
             "a call has used up its time ({budget:?}) and cannot be ended: it is inside C, perhaps in a library or a system call"
         );
     }

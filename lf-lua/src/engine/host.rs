@@ -1,12 +1,13 @@
 //! What all VMs of a server share: its clock, its connections, its limits.
 
 use super::command::Command;
+use super::sys::Watch;
 use super::vm::{Event, Vm};
 use crate::serve::{Sockets, Timers};
 use lf_core::{Remote, SendError, Token};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 /// What a script may use.
@@ -16,8 +17,6 @@ pub(crate) struct Limits {
     pub(crate) budget: Duration,
     /// Memory of a VM, in bytes.
     pub(crate) vm_bytes: usize,
-    /// What one answer may hold before it is sent, in bytes.
-    pub(crate) output_bytes: usize,
 }
 
 /// What a server gives its VMs.
@@ -31,6 +30,7 @@ pub(crate) struct Host {
     process: u32,
     requests: AtomicU64,
     vms: AtomicU64,
+    watches: Mutex<Vec<Weak<Watch>>>,
     /// VMs of scripts that were replaced, while calls go on in them, and until when.
     retired: Mutex<Vec<(Arc<Vm>, Instant)>>,
 }
@@ -55,6 +55,7 @@ impl Host {
             process: fastrand::u32(..),
             requests: AtomicU64::new(0),
             vms: AtomicU64::new(0),
+            watches: Mutex::new(Vec::new()),
             retired: Mutex::new(Vec::new()),
         }
     }
@@ -98,18 +99,25 @@ impl Host {
         vm.post(Event::Retire);
     }
 
-    /// VMs in which calls go on that began before their script was replaced.
-    pub(crate) fn retired(&self) -> Vec<Arc<Vm>> {
-        self.retired.lock().iter().map(|(vm, _)| Arc::clone(vm)).collect()
-    }
-
-    /// Lets go of those in which none do.
+    /// Lets go of those in which no call goes on any more.
     pub(crate) fn bury_retired(&self) {
         let now = Instant::now();
         let is_over = |vm: &Vm| vm.try_own().is_some_and(|engine| engine.counts().0 == 0);
         let mut retired = std::mem::take(&mut *self.retired.lock());
         retired.retain(|(vm, until)| now < *until && !is_over(vm));
         self.retired.lock().append(&mut retired);
+    }
+
+    /// Has the watchdog look after a VM.
+    pub(super) fn watch(&self, watch: &Arc<Watch>) {
+        self.watches.lock().push(Arc::downgrade(watch));
+    }
+
+    /// All that is to be looked after.
+    pub(crate) fn watches(&self) -> Vec<Arc<Watch>> {
+        let mut watches = self.watches.lock();
+        watches.retain(|watch| watch.strong_count() > 0);
+        watches.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// A task that wakes a VM at its deadlines.

@@ -12,5 +12,5 @@ mod vm;
 pub(crate) use command::Command;
 pub(crate) use host::{Host, Limits};
 pub(crate) use pool::Pool;
-pub(crate) use sys::install;
+pub(crate) use sys::{Watch, install};
 pub(crate) use vm::{Answer, Completion, Event, LoadError, NsheadAnswer, Request, Source, Vm};

@@ -44,6 +44,9 @@ thread_local! {
 /// Who runs a VM, and since when.
 #[derive(Debug)]
 pub(crate) struct Watch {
+    /// Whose it is.
+    pub(crate) number: u64,
+    pub(crate) group: usize,
     state: AtomicPtr<c_void>,
     /// Odd while a script runs; each run has its own number.
     run: AtomicU64,
@@ -56,10 +59,12 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(lua: &Lua) -> Self {
+    pub(super) fn new(lua: &Lua, number: u64, group: usize) -> Self {
         // Reading a pointer is all that is done with it here.
         let state = lua.state().cast::<c_void>();
         Self {
+            number,
+            group,
             state: AtomicPtr::new(state),
             run: AtomicU64::new(0),
             thread: AtomicI32::new(0),
@@ -88,20 +93,20 @@ impl Watch {
         }
     }
 
-    /// The main chunk begins or ends.
-    pub(super) fn load(&self, loading: bool) {
-        self.loading.store(loading, Ordering::Relaxed);
+    /// Runs the main chunk, which has no coroutine to run in.
+    pub(super) fn loading<R>(&self, main: impl FnOnce() -> R) -> R {
+        self.loading.store(true, Ordering::Relaxed);
+        self.begin();
+        let result = main();
+        self.end();
+        self.loading.store(false, Ordering::Relaxed);
+        result
     }
 
     /// The number of the run that goes on, if one does.
     pub(crate) fn run(&self) -> Option<u64> {
         let run = self.run.load(Ordering::Acquire);
         (run % 2 == 1).then_some(run)
-    }
-
-    /// Whether the run that goes on was told to end.
-    pub(crate) fn is_overdue(&self) -> bool {
-        self.overdue.load(Ordering::Relaxed)
     }
 
     /// Ends the run with that number, if it still goes on: its next instruction fails.
@@ -116,7 +121,7 @@ impl Watch {
         unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal()) };
     }
 
-    /// No instruction fails any more.
+    /// No instruction fails any more: for who has seen the error.
     pub(super) fn disarm(&self) {
         self.overdue.store(false, Ordering::Relaxed);
         #[cfg(feature = "luajit")]

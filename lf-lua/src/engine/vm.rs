@@ -32,8 +32,6 @@ pub(crate) struct Source {
     pub(crate) lua_path: Option<String>,
     /// It gets no access to the machine.
     pub(crate) untrusted: bool,
-    /// It is written for the calls of `lua_ctx`.
-    pub(crate) compat: bool,
 }
 
 /// Why a script cannot be used.
@@ -171,7 +169,6 @@ pub(crate) struct Vm {
     /// No other VM of this server has it.
     pub(crate) number: u64,
     pub(crate) group: usize,
-    pub(crate) watch: Arc<sys::Watch>,
     timer: Arc<Timer>,
     stage: Arc<Mutex<Stage>>,
     host: Arc<Host>,
@@ -203,7 +200,11 @@ impl Vm {
         let link = Arc::new(OnceLock::<Weak<Self>>::new());
         let number = host.next_vm();
         let internals = runtime::install(&lua, host, &stage, &link, source, number)?;
-        runtime::run_main(&lua, &internals, source)?;
+        let watch = Arc::new(sys::Watch::new(&lua, number, group));
+        host.watch(&watch);
+        let for_script = Arc::clone(&watch);
+        internals.set("disarm", lua.create_function(move |_, ()| Ok(for_script.disarm()))?)?;
+        watch.loading(|| runtime::run_main(&lua, &internals, source))?;
         let definitions: Table = internals.get("definitions")?;
         let definitions = definitions.sequence_values::<Table>().collect::<mlua::Result<Definitions>>()?;
         let calls = Calls {
@@ -220,18 +221,17 @@ impl Vm {
             retire: internals.get("retire")?,
             counts: internals.get("counts")?,
         };
-        let watch = Arc::new(sys::Watch::new(&lua));
         let timer = Arc::new(Timer { token: OnceLock::new(), armed_ms: AtomicU64::new(u64::MAX) });
         let engine = Engine {
             lua,
             calls,
             stage: Arc::clone(&stage),
             host: Arc::clone(host),
-            watch: Arc::clone(&watch),
+            watch,
             timer: Arc::clone(&timer),
         };
         let strand = Strand::new(engine);
-        let vm = Arc::new(Self { strand, number, group, watch, timer, stage, host: Arc::clone(host) });
+        let vm = Arc::new(Self { strand, number, group, timer, stage, host: Arc::clone(host) });
         let _ = link.set(Arc::downgrade(&vm));
         Ok((vm, definitions))
     }

@@ -83,6 +83,8 @@ local function after(t, ok, tag, ...)
         end
         tag = "coroutine.yield outside of a coroutine of the script's own"
     end
+    -- An overdue call has ended; the others have their own time.
+    I.disarm()
     local trace = traceback(t.co, type(tag) == "string" and tag or tostring(tag))
     local finish, owner = t.finish, t.owner
     t.co = nil

@@ -10,7 +10,7 @@ mod timers;
 
 pub(crate) use http::HttpServer;
 pub(crate) use nshead::NsheadServer;
-pub(crate) use route::{Found, Route, Routes};
+pub(crate) use route::{Route, Routes};
 pub(crate) use sockets::{Sockets, SocketHandler};
 pub(crate) use tcp::TcpServer;
 pub(crate) use timers::{Timers, TimerHandler};

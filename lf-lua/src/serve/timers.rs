@@ -4,7 +4,6 @@ use crate::engine::Vm;
 use lf_core::codec::Raw;
 use lf_core::{Context, DialFailure, Dialer, Handler, Message, Outcome, Peer, Remote, Timeout, Token};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 /// Wakes a VM when a deadline passes. A message has it look when that is.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +61,3 @@ impl Handler<Raw> for TimerHandler {
         Ok(())
     }
 }
-
-/// Once more than this early, a timer is set again.
-pub(crate) const EARLY_MAX: Duration = Duration::from_millis(1);
