@@ -13,7 +13,7 @@ mod replace;
 use arguments::Arguments;
 use budget::{Budget, Stop};
 use matcher::{Captured, IS_LUA54, Matcher};
-use mlua::{Function, IntoLua, Lua, MultiValue, Table, Value};
+use mlua::{Function, IntoLua, Lua, LuaString, MultiValue, Table, Value};
 
 /// The functions as scripts see them.
 const CALLING: &str = include_str!("pattern.lua");
@@ -145,12 +145,12 @@ fn gmatch(arguments: &Arguments<'_>) -> Answer {
     Ok(Ok(vec![Value::String(subject), Value::String(pattern), Value::Integer(i64::try_from(start).unwrap_or(0))]))
 }
 
-/// Subject, pattern, the offset where to begin, where the last match ended, and whether it is `gsub` that wants it, where
-/// a pattern may be anchored.
-type Scan = (mlua::LuaString, mlua::LuaString, usize, Option<usize>, bool);
+/// Subject, pattern, the offset where to begin, where the last match ended, whether it is `gsub` that wants it, where a
+/// pattern may be anchored, and whether the first capture is enough.
+type Scan = (LuaString, LuaString, usize, Option<usize>, bool, bool);
 
 /// The next match: its offset, its end and its captures.
-fn scan(lua: &Lua, (subject, pattern, start, last_end, may_anchor): &Scan, budget: Budget<'_>) -> Answer {
+fn scan(lua: &Lua, (subject, pattern, start, last_end, may_anchor, first_only): &Scan, budget: Budget<'_>) -> Answer {
     let (subject, pattern) = (subject.as_bytes(), pattern.as_bytes());
     let anchored = *may_anchor && pattern.first() == Some(&b'^');
     let mut matcher = Matcher::new(&subject, &pattern, budget);
@@ -158,7 +158,12 @@ fn scan(lua: &Lua, (subject, pattern, start, last_end, may_anchor): &Scan, budge
         return Ok(Ok(Vec::new()));
     };
     let mut values = vec![at.into_lua(lua)?, end.into_lua(lua)?];
-    for captured in attempt!(matcher.captured(Some((at, end)))) {
+    let captured = if *first_only {
+        matcher.capture(0, (at, end)).map(|first| vec![first])
+    } else {
+        matcher.captured(Some((at, end)))
+    };
+    for captured in attempt!(captured) {
         values.push(value(lua, captured)?);
     }
     Ok(Ok(values))

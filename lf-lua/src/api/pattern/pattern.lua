@@ -42,7 +42,7 @@ return function(string, native)
         end
 
         return function()
-            return advance(scan(subject, pattern, at, last_end, false))
+            return advance(scan(subject, pattern, at, last_end, false, false))
         end
     end
 
@@ -70,9 +70,9 @@ return function(string, native)
 
     local function substitute(subject, pattern, max, by)
         local parts, size, count, at, last_end = {}, 0, 0, 0, nil
-        local anchored = sub(pattern, 1, 1) == "^"
+        local anchored, is_table = sub(pattern, 1, 1) == "^", type(by) == "table"
         while count < max do
-            local start, stop, value = replacement(by, scan(subject, pattern, at, last_end, true))
+            local start, stop, value = replacement(by, scan(subject, pattern, at, last_end, true, is_table))
             if not start then
                 break
             end

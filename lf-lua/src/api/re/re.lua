@@ -24,7 +24,7 @@ return function(re, native)
 
     local function call(subject, regex, replacement, options, max)
         local parts, length, count, position, done = {}, 0, 0, 1, 1
-        while count ~= max do
+        while max == 0 or count < max do
             local from, to, captures = step(subject, regex, options, position)
             if not from then
                 if captures then
