@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 /// Between two looks: a call is ended this much late at most, and a server at rest is woken this often.
 const LOOK_MIN: Duration = Duration::from_millis(5);
 const LOOK_MAX: Duration = Duration::from_millis(50);
+/// A script that has not failed this long after it should have, has led its driver astray.
+const ASTRAY: Duration = Duration::from_millis(60);
 /// A call that goes on this long after it should have failed is inside C, where nothing can end it.
 const STUCK: Duration = Duration::from_secs(1);
 
@@ -59,7 +61,7 @@ fn look_at(watch: &Watch, seen: &mut HashMap<u64, Seen>, now: Instant, budget: D
         return;
     }
     // Again at each look: the signal may have come between two instructions that matter.
-    watch.interrupt(run);
+    watch.interrupt(run, took >= budget + ASTRAY);
     if took >= budget + STUCK && !seen.told {
         seen.told = true;
         tracing::error!(

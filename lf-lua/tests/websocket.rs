@@ -8,10 +8,12 @@ use common::{Program, http};
 const SCRIPT: &str = r#"
 local function echo(ws, req)
     ws:send("hello " .. (req.params.name or "") .. " " .. tostring(req.args and req.path))
+    local n = 0
     while true do
         local message, kind = ws:recv()
+        if message then n = n + 1 end
         if not message then
-            lf.log(lf.INFO, "ended: ", kind)
+            lf.log(lf.INFO, "ended: ", kind, " after ", n)
             return
         end
         if message == "break" then error("broken") end
@@ -51,11 +53,23 @@ fn messages_that_come_while_the_script_is_busy_are_kept_in_order() {
     for n in 0..100 {
         socket.say(TEXT, n.to_string().as_bytes());
     }
-    socket.say(CLOSE, &close_payload(1000, ""));
     assert_eq!(socket.message().1, b"wait");
     for n in 0..100 {
         assert_eq!(socket.message().1, n.to_string().as_bytes());
     }
+}
+
+#[test]
+fn messages_before_a_close_are_received_also_if_the_script_is_busy_then() {
+    let program = Program::run(SCRIPT);
+    let mut socket = Socket::open(program.at(), "/ws/ann");
+    socket.message();
+    socket.say(TEXT, b"wait");
+    for _ in 0..100 {
+        socket.say(TEXT, b"and one more");
+    }
+    socket.say(CLOSE, &close_payload(1000, ""));
+    program.awaits_log("ended: closed after 101");
 }
 
 #[test]

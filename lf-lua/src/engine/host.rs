@@ -3,6 +3,7 @@
 use super::command::Command;
 use super::sys::Watch;
 use super::vm::{Event, Vm};
+use crate::api::shared::Dicts;
 use crate::serve::{Sockets, Timers};
 use lf_core::{Remote, SendError, Token};
 use parking_lot::Mutex;
@@ -23,6 +24,8 @@ pub(crate) struct Limits {
 pub(crate) struct Host {
     started: Instant,
     pub(crate) limits: Limits,
+    /// Outlive the scripts that fill them.
+    pub(crate) dicts: Dicts,
     remote: OnceLock<Remote>,
     pub(crate) sockets: OnceLock<Sockets>,
     pub(crate) timers: OnceLock<Timers>,
@@ -49,6 +52,7 @@ impl Host {
         Self {
             started: Instant::now(),
             limits,
+            dicts: Dicts::default(),
             remote: OnceLock::new(),
             sockets: OnceLock::new(),
             timers: OnceLock::new(),

@@ -99,7 +99,7 @@ impl Pool {
             if let Some(owner) = vm.try_own() {
                 LAST.set(place);
                 let result = f(vm, owner);
-                self.look_at_memory(place, vm);
+                self.look_after(place, vm);
                 return Ok(result);
             }
         }
@@ -121,19 +121,26 @@ impl Pool {
         Ok(result)
     }
 
-    /// A VM that has grown too large is replaced; the calls that go on in it end there.
-    fn look_at_memory(&self, place: usize, vm: &Arc<Vm>) {
+    /// A VM that is broken or has grown too large is replaced; the calls that go on in it end there.
+    fn look_after(&self, place: usize, vm: &Arc<Vm>) {
         UNTIL_LOOK.set(UNTIL_LOOK.get().wrapping_sub(1));
+        if vm.is_broken() {
+            tracing::error!(vm = vm.number, group = self.group, "a VM did not survive the end of an overdue call; it is replaced");
+            return self.replace(place, vm);
+        }
         if UNTIL_LOOK.get() > 0 {
             return;
         }
         UNTIL_LOOK.set(CALLS_PER_LOOK);
         let limit = self.host.limits.vm_bytes;
         let Some(used) = vm.try_own().map(|engine| engine.bytes_after_collecting(limit)) else { return };
-        if used <= limit {
-            return;
+        if used > limit {
+            tracing::error!(vm = vm.number, group = self.group, used, limit, "a VM uses more memory than --vm-bytes; it is replaced");
+            self.replace(place, vm);
         }
-        tracing::error!(vm = vm.number, group = self.group, used, limit, "a VM uses more memory than --vm-bytes; it is replaced");
+    }
+
+    fn replace(&self, place: usize, vm: &Arc<Vm>) {
         match self.make() {
             Ok(fresh) => {
                 if let Some(cell) = self.vms.get(place) {

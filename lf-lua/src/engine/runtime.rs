@@ -3,6 +3,7 @@
 use super::command::{Command, write_field};
 use super::host::Host;
 use super::sys;
+use crate::api;
 use super::vm::{LoadError, Source, Stage, Vm, header_of, joined};
 use bstr::ByteSlice;
 use lf_core::Token;
@@ -260,7 +261,7 @@ pub(super) fn install(
     stage: &Arc<Mutex<Stage>>,
     vm: &Arc<OnceLock<Weak<Vm>>>,
     source: &Source,
-    number: u64,
+    watch: &Arc<sys::Watch>,
 ) -> Result<Table, LoadError> {
     sys::prepare(lua);
     if source.untrusted {
@@ -269,13 +270,26 @@ pub(super) fn install(
     let runtime = Runtime { host: Arc::clone(host), stage: Arc::clone(stage), vm: Arc::clone(vm) };
     let rt = lua.create_table()?;
     connection_functions(lua, &rt, &runtime)?;
-    other_functions(lua, &rt, &runtime, number)?;
+    other_functions(lua, &rt, &runtime, watch.number)?;
     let internals = lua.create_table()?;
     let lf = lua.create_table()?;
+    api::crypto::install(lua, &lf)?;
+    api::uri::install(lua, &lf)?;
+    api::json::install(lua, &lf)?;
+    api::json::preload(lua)?;
+    api::re::install(lua, &lf)?;
+    api::shared::install(lua, &lf, &host.dicts)?;
     for (name, text) in PRELUDE {
         lua.load(text).set_name(name).call::<()>((&rt, &internals, &lf))?;
     }
     lua.globals().set("lf", lf)?;
+    if source.untrusted {
+        let watch = Arc::clone(watch);
+        api::pattern::install_string(lua, host.limits.vm_bytes / 4, move || !watch.is_overdue())?;
+        let sandbox = include_str!("../prelude/sandbox.lua");
+        lua.load(sandbox).set_name("=lf.sandbox").call::<()>(())?;
+        return Ok(internals);
+    }
     if let Some(path) = &source.lua_path {
         let package: Table = lua.globals().get("package")?;
         let before: String = package.get("path")?;

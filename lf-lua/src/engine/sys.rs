@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 /// Instructions between two looks, where hooks have to be armed always: Lua 5.4 keeps one for each coroutine.
 #[cfg(feature = "lua54")]
@@ -52,11 +52,20 @@ pub(crate) struct Watch {
     run: AtomicU64,
     /// The thread that runs it, for the kernel.
     thread: AtomicI32,
-    /// This run has to end.
-    overdue: AtomicBool,
+    /// Whether this run has to end, and how.
+    overdue: AtomicU8,
     /// The main chunk runs, which has no coroutine of its own.
     loading: AtomicBool,
+    /// The driver itself was ended: nobody knows what it has left undone.
+    broken: AtomicBool,
 }
+
+/// The run is in time.
+const IN_TIME: u8 = 0;
+/// The script has to end; the driver, which cleans up after it, is spared.
+const SCRIPT_ENDS: u8 = 1;
+/// So does the driver: the script has led it astray.
+const ALL_ENDS: u8 = 2;
 
 impl Watch {
     pub(super) fn new(lua: &Lua, number: u64, group: usize) -> Self {
@@ -68,8 +77,9 @@ impl Watch {
             state: AtomicPtr::new(state),
             run: AtomicU64::new(0),
             thread: AtomicI32::new(0),
-            overdue: AtomicBool::new(false),
+            overdue: AtomicU8::new(IN_TIME),
             loading: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
         }
     }
 
@@ -88,8 +98,12 @@ impl Watch {
     pub(super) fn end(&self) {
         self.run.store(self.run.load(Ordering::Relaxed) + 1, Ordering::Release);
         RUNNING.set(ptr::null());
-        if self.overdue.load(Ordering::Relaxed) {
-            self.disarm();
+        match self.overdue.load(Ordering::Relaxed) {
+            IN_TIME => {}
+            stage => {
+                self.broken.fetch_or(stage == ALL_ENDS, Ordering::Relaxed);
+                self.disarm();
+            }
         }
     }
 
@@ -109,12 +123,22 @@ impl Watch {
         (run % 2 == 1).then_some(run)
     }
 
-    /// Ends the run with that number, if it still goes on: its next instruction fails.
-    pub(crate) fn interrupt(&self, run: u64) {
+    /// Whether the VM cannot be trusted to work any more.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Whether the run that goes on has to end.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed) != IN_TIME
+    }
+
+    /// Ends the run with that number, if it still goes on: its next instruction fails. `wholly`: also one of the driver.
+    pub(crate) fn interrupt(&self, run: u64, wholly: bool) {
         if self.run.load(Ordering::Acquire) != run {
             return;
         }
-        self.overdue.store(true, Ordering::Release);
+        self.overdue.store(if wholly { ALL_ENDS } else { SCRIPT_ENDS }, Ordering::Release);
         let thread = self.thread.load(Ordering::Relaxed);
         // SAFETY: a signal that has a handler, to a thread of this process; if that is gone, or runs something else by
         // now, the handler finds nothing to do.
@@ -123,7 +147,7 @@ impl Watch {
 
     /// No instruction fails any more: for who has seen the error.
     pub(super) fn disarm(&self) {
-        self.overdue.store(false, Ordering::Relaxed);
+        self.overdue.store(IN_TIME, Ordering::Relaxed);
         #[cfg(feature = "luajit")]
         // SAFETY: called by who runs the VM, between two runs or from within one; the state lives as long as the VM.
         unsafe {
@@ -141,7 +165,7 @@ extern "C" fn on_signal(_signal: c_int) {
     let watch = RUNNING.get();
     // SAFETY: it is set by `begin` and cleared by `end` on this very thread, and the VM lives in between.
     let Some(watch) = (unsafe { watch.as_ref() }) else { return };
-    if watch.overdue.load(Ordering::Acquire) {
+    if watch.overdue.load(Ordering::Acquire) != IN_TIME {
         #[cfg(feature = "luajit")]
         // SAFETY: `lua_sethook` may be called at any time from a signal handler on the state's own thread.
         unsafe {
@@ -155,14 +179,15 @@ unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, _: *mut ffi::lua_De
     let watch = RUNNING.get();
     // SAFETY: as in `on_signal`.
     let Some(watch) = (unsafe { watch.as_ref() }) else { return };
-    if !watch.overdue.load(Ordering::Relaxed) {
+    let stage = watch.overdue.load(Ordering::Relaxed);
+    if stage == IN_TIME {
         return;
     }
     // SAFETY: a hook may push, pop and raise errors; no value with a destructor lives in this frame.
     unsafe {
         let is_main = ffi::lua_pushthread(state) == 1;
         ffi::lua_pop(state, 1);
-        if is_main && !watch.loading.load(Ordering::Relaxed) {
+        if is_main && stage < ALL_ENDS && !watch.loading.load(Ordering::Relaxed) {
             return;
         }
         ffi::lua_pushstring(state, OVERDUE.as_ptr());

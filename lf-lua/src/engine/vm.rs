@@ -68,7 +68,7 @@ pub(crate) enum Completion {
     /// A WebSocket message, and whether it is text.
     Message(Vec<u8>, bool),
     /// A connection is there.
-    Connected(Token),
+    Connected(Token, Peer),
     /// It will not happen.
     Failed(String),
 }
@@ -169,6 +169,7 @@ pub(crate) struct Vm {
     /// No other VM of this server has it.
     pub(crate) number: u64,
     pub(crate) group: usize,
+    watch: Arc<sys::Watch>,
     timer: Arc<Timer>,
     stage: Arc<Mutex<Stage>>,
     host: Arc<Host>,
@@ -199,8 +200,8 @@ impl Vm {
         let stage = Arc::new(Mutex::new(Stage::default()));
         let link = Arc::new(OnceLock::<Weak<Self>>::new());
         let number = host.next_vm();
-        let internals = runtime::install(&lua, host, &stage, &link, source, number)?;
         let watch = Arc::new(sys::Watch::new(&lua, number, group));
+        let internals = runtime::install(&lua, host, &stage, &link, source, &watch)?;
         host.watch(&watch);
         let for_script = Arc::clone(&watch);
         internals.set("disarm", lua.create_function(move |_, ()| Ok(for_script.disarm()))?)?;
@@ -227,11 +228,11 @@ impl Vm {
             calls,
             stage: Arc::clone(&stage),
             host: Arc::clone(host),
-            watch,
+            watch: Arc::clone(&watch),
             timer: Arc::clone(&timer),
         };
         let strand = Strand::new(engine);
-        let vm = Arc::new(Self { strand, number, group, timer, stage, host: Arc::clone(host) });
+        let vm = Arc::new(Self { strand, number, group, watch, timer, stage, host: Arc::clone(host) });
         let _ = link.set(Arc::downgrade(&vm));
         Ok((vm, definitions))
     }
@@ -267,6 +268,11 @@ impl Vm {
         let next_ms = self.stage.lock().deadlines.next_ms();
         self.timer.armed_ms.store(next_ms.unwrap_or(u64::MAX), Ordering::SeqCst);
         Some(Duration::from_millis(next_ms?.saturating_sub(self.host.now_ms())))
+    }
+
+    /// Whether another one has to take its place.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.watch.is_broken()
     }
 
     /// Its timer has fired.
@@ -467,9 +473,9 @@ impl Engine {
                 let kind = if text { "text" } else { "binary" };
                 self.call(complete, (ticket, BStr::new(&bytes), Value::Nil, kind))
             }
-            Completion::Connected(token) => {
+            Completion::Connected(token, peer) => {
                 let (slot, generation) = split(token);
-                self.call(complete, (ticket, slot, generation))
+                self.call(complete, (ticket, slot, generation, peer.to_string()))
             }
             Completion::Failed(error) => self.call(complete, (ticket, Value::Nil, error)),
         };

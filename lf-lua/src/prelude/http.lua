@@ -2,9 +2,11 @@
 
 local rt, I, lf = ...
 
-local type, tostring, select, setmetatable, getmetatable, rawget, rawset, error, pcall, pairs, ipairs =
-    type, tostring, select, setmetatable, getmetatable, rawget, rawset, error, pcall, pairs, ipairs
+local type, tostring, select, setmetatable, rawget, rawset, error, pairs, ipairs =
+    type, tostring, select, setmetatable, rawget, rawset, error, pairs, ipairs
+local tonumber, xpcall = tonumber, xpcall
 local concat = table.concat
+local traceback = I.traceback
 local SUSPENDED = I.SUSPENDED
 local more = I.more
 
@@ -13,7 +15,7 @@ local handlers = I.handlers
 -- An answer in pieces waits for its peer once this much was written since it last waited.
 local UNFLUSHED_MAX = 256 * 1024
 
-local Request, Response = {}, {}
+local Request, Response = { __metatable = false }, { __metatable = false }
 
 -- Header fields: names in lower case, and in any case when asked.
 local Headers = {
@@ -128,7 +130,7 @@ local HeaderTable = {
     __call = function(header, first, second)
         -- `res.header{...}` and `res:header{...}`; `res:header(name, value)` too.
         local fields = first
-        if type(first) == "table" and getmetatable(first) == Response then fields = second end
+        if type(first) == "table" and rawget(first, "_slot") then fields = second end
         if type(fields) ~= "table" then error("a table of header fields expected, got " .. type(fields), 2) end
         for name, value in pairs(fields) do header[name] = value end
     end,
@@ -239,36 +241,40 @@ function Response:flush(seconds)
     return drained(self, seconds or 60)
 end
 
-local function failed(res, err, trace)
-    if err == EXIT then return false end
-    rt.failed(res._id or rt.request_id(), trace)
-    return true
+-- What is to be answered. Here, in the call's own task, because it may call the script's functions.
+local function prepared(res)
+    if res._started then return 0, taken(res) end
+    local fields, kind = nil, res._type
+    local header = rawget(res, "header")
+    if header then
+        fields = flat(header)
+        if header["Content-Type"] or header["content-type"] then kind = "" end
+    end
+    return tonumber(res.status) or 500, taken(res), kind, fields
+end
+
+-- Runs a handler; what is to be answered, or nil and a traceback.
+local function call(f, req, res)
+    local ok, err = xpcall(f, traceback, req, res)
+    if ok or err == EXIT then return prepared(res) end
+    return nil, type(err) == "string" and err or "an error that is a " .. type(err) .. ": " .. tostring(err)
 end
 
 -- The answer, at the end of the call: to whom called if that is still there, else over to the connection.
-local function finish(res, ok, err, trace)
-    local bad = not ok and failed(res, err, trace)
+local function finish(res, ok, status, body, kind, fields)
+    if not ok then status, body = nil, body end
     res._over = true
-    if res._started then
-        local body = taken(res)
-        if bad then
+    if not status then
+        rt.failed(rt.request_id(), body)
+        status, body, kind, fields = 500, "500 Internal Server Error\n", nil, nil
+        if res._started then
             rt.plain(res._slot, res._generation, 2)
-        else
-            if body ~= "" then rt.bytes(res._slot, res._generation, 9, body) end
-            rt.plain(res._slot, res._generation, 10)
+            return more()
         end
+    elseif res._started then
+        if body ~= "" then rt.bytes(res._slot, res._generation, 9, body) end
+        rt.plain(res._slot, res._generation, 10)
         return more()
-    end
-    local status, body, kind, fields = res.status, nil, res._type, nil
-    if bad then
-        status, body, kind = 500, "500 Internal Server Error\n", "text/plain; charset=utf-8"
-    else
-        body = taken(res)
-        local header = rawget(res, "header")
-        if header then
-            fields = flat(header)
-            if header["Content-Type"] or header["content-type"] then kind = "" end
-        end
     end
     if res._away then
         if kind ~= "" then
@@ -277,7 +283,7 @@ local function finish(res, ok, err, trace)
             fields[#fields + 1] = kind or "text/plain; charset=utf-8"
         end
         rt.respond(res._slot, res._generation, status, fields, body)
-        return 0
+        return more()
     end
     return more(), status, body, kind, fields
 end
@@ -296,7 +302,7 @@ function I.http(handler, slot, generation, method, path, query, body, params)
         method = method, path = path, query = query, params = params, _body = body, _slot = slot, _generation = generation,
     }, Request)
     local res = setmetatable({ status = 200, _n = 0, _slot = slot, _generation = generation, _req = req }, Response)
-    return I.start(handlers[handler], res, finish, suspended, req, res)
+    return I.start(call, res, finish, suspended, handlers[handler], req, res)
 end
 
 -- A request whose body comes in pieces.
@@ -305,11 +311,11 @@ function I.http_stream(handler, slot, generation, method, path, query, params)
         method = method, path = path, query = query, params = params, _stream = true, _slot = slot, _generation = generation,
     }, Request)
     local res = setmetatable({ status = 200, _n = 0, _slot = slot, _generation = generation, _req = req }, Response)
-    return I.start(handlers[handler], res, finish, suspended, req, res)
+    return I.start(call, res, finish, suspended, handlers[handler], req, res)
 end
 
 -- WebSockets.
-local Socket = {}
+local Socket = { __metatable = false }
 Socket.__index = Socket
 
 -- What came before the end, and was not asked for before it.
@@ -408,19 +414,31 @@ function I.websocket(handler, slot, generation, method, path, query, params)
     return I.start(handlers[handler], socket, finish_socket, suspended_socket, socket, req)
 end
 
+local function accepted(f, req)
+    local answer, text = f(req)
+    if answer == true then return 101 end
+    return tonumber(answer) or 403, text and tostring(text)
+end
+
+local function finish_accept(req, ok, status, text)
+    if req._late then return more() end
+    if ok then return status, text end
+    rt.failed(rt.request_id(), text)
+    return 500, "500 Internal Server Error\n"
+end
+
+local function suspended_accept(req)
+    req._late = true
+    rt.failed(rt.request_id(), "the accept function of a WebSocket waits, which it cannot")
+    return 500, "500 Internal Server Error\n"
+end
+
 -- Whether a WebSocket may be opened: what `accept(req)` answers. It cannot wait.
 function I.accept(handler, slot, generation, method, path, query, params)
     local req = setmetatable({
         method = method, path = path, query = query, params = params, _slot = slot, _generation = generation,
     }, Request)
-    local ok, answer, text = pcall(handlers[handler], req)
-    if not ok then
-        rt.failed(rt.request_id(), tostring(answer))
-        return 500, "500 Internal Server Error\n"
-    end
-    if answer == true then return 101 end
-    if type(answer) == "number" then return answer, text end
-    return 403, text
+    return I.start(accepted, req, finish_accept, suspended_accept, handlers[handler], req)
 end
 
 -- What the main chunk calls.

@@ -5,8 +5,9 @@ local rt, I = ...
 
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
 local traceback = debug and debug.traceback or function(_, message) return message end
-local select, tostring, type, error = select, tostring, type, error
+local select, type, error, tostring = select, type, error, tostring
 local unpack = table.unpack or unpack
+I.traceback = traceback
 
 -- What a coroutine that yields tells its driver: it waits, or its function has returned.
 local WAIT, DONE = {}, {}
@@ -85,7 +86,8 @@ local function after(t, ok, tag, ...)
     end
     -- An overdue call has ended; the others have their own time.
     I.disarm()
-    local trace = traceback(t.co, type(tag) == "string" and tag or tostring(tag))
+    -- Not with tostring: what a script has to say about its error runs in no task.
+    local trace = traceback(t.co, type(tag) == "string" and tag or "an error that is a " .. type(tag))
     local finish, owner = t.finish, t.owner
     t.co = nil
     t.generation = t.generation + 1

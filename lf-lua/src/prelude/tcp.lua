@@ -84,7 +84,7 @@ function Reader:receive_any(max, seconds)
 end
 
 -- A connection of lf.tcp.
-local Connection = {}
+local Connection = { __metatable = false }
 
 local lazy = {
     peer = function(c) return rt.peer(c._slot, c._generation) end,
@@ -245,7 +245,7 @@ function lf.tcp(options)
 end
 
 -- nshead: the answer copies what the script does not say otherwise.
-local Nshead = {}
+local Nshead = { __metatable = false }
 
 function Nshead.__index(req, key)
     if key == "remote" then return rt.peer(req._slot, req._generation) end
@@ -257,21 +257,28 @@ local function number_of(value, default)
     return tonumber(value) or error("nshead: a number expected, got " .. tostring(value), 0)
 end
 
-local function finish_nshead(req, ok, body, fields)
+-- In the call's own task, because it may call the script's functions.
+local function call_nshead(f, req)
+    local body, fields = f(req)
+    if type(fields) ~= "table" then fields = {} end
+    if type(body) ~= "string" then body = body == nil and "" or tostring(body) end
+    return {
+        body, number_of(fields.id, req.id), number_of(fields.version, req.version), number_of(fields.log_id, req.log_id),
+        tostring(fields.provider or req.provider), number_of(fields.reserved, 0),
+    }
+end
+
+local function finish_nshead(req, ok, answer, trace)
     local flags = 0
     if not ok then
-        rt.failed(rt.request_id(), fields)
-        flags, body, fields = FAILED, "", nil
+        rt.failed(rt.request_id(), trace)
+        flags, answer = FAILED, { "", req.id, req.version, req.log_id, "", 0 }
     end
-    fields = type(fields) == "table" and fields or {}
-    local provider = fields.provider or req.provider
-    local id, version, log_id, reserved = number_of(fields.id, req.id), number_of(fields.version, req.version),
-        number_of(fields.log_id, req.log_id), number_of(fields.reserved, 0)
-    if body == nil then body = "" end
-    if type(body) ~= "string" then body = tostring(body) end
+    local body, id, version, log_id, provider, reserved =
+        answer[1], answer[2], answer[3], answer[4], answer[5], answer[6]
     if req._away then
-        rt.nshead(req._slot, req._generation, flags == 0, id, version, log_id, provider, reserved, body)
-        return 0
+        rt.nshead(req._slot, req._generation, ok, id, version, log_id, provider, reserved, body)
+        return more()
     end
     return flags + more(), body, id, version, log_id, provider, reserved
 end
@@ -286,7 +293,7 @@ function I.nshead(handler, slot, generation, id, version, log_id, provider, rese
         id = id, version = version, log_id = log_id, provider = provider, reserved = reserved, body = body,
         _slot = slot, _generation = generation,
     }, Nshead)
-    return I.start(handlers[handler], req, finish_nshead, suspended_nshead, req)
+    return I.start(call_nshead, req, finish_nshead, suspended_nshead, handlers[handler], req)
 end
 
 function lf.nshead(options)
@@ -296,7 +303,7 @@ function lf.nshead(options)
 end
 
 -- Sockets that scripts open: LuaSocket's TCP calls, which wait without holding anybody up.
-local Socket = {}
+local Socket = { __metatable = false }
 Socket.__index = Socket
 
 local function connected(socket)
@@ -327,9 +334,9 @@ function Socket:connect(host, port)
     rt.deadline(ticket, self._timeout or 60)
     local address = port and (tostring(host):find(":", 1, true) and "[" .. host .. "]:" .. port or host .. ":" .. port) or host
     rt.connect(ticket, address, self._timeout or 60)
-    local slot, generation = I.wait()
+    local slot, generation, peer = I.wait()
     if not slot then return nil, generation end
-    self._slot, self._generation, self._unflushed = slot, generation, 0
+    self._slot, self._generation, self._unflushed, self._peer = slot, generation, 0, peer
     self._reader = reader(function(seconds) return pull(self, seconds) end)
     return 1
 end
@@ -362,8 +369,7 @@ end
 
 function Socket:getpeername()
     if not self._slot then return nil, "closed" end
-    local peer = rt.peer(self._slot, self._generation) or ""
-    local host, port = peer:match("^%[?(.-)%]?:(%d+)$")
+    local host, port = self._peer:match("^%[?(.-)%]?:(%d+)$")
     return host, tonumber(port)
 end
 

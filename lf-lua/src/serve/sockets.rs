@@ -109,9 +109,9 @@ impl Handler<Raw> for SocketHandler {
     fn opened(&self, cx: &mut Context<'_, Raw, Link>) -> Outcome {
         // Read only when the script wants to.
         cx.hold();
-        let token = cx.token();
+        let (token, peer) = (cx.token(), cx.peer());
         if let Some(ticket) = cx.state.connects.take() {
-            cx.state.call.vm.complete(ticket, Completion::Connected(token));
+            cx.state.call.vm.complete(ticket, Completion::Connected(token, peer));
         }
         Ok(())
     }
