@@ -70,6 +70,25 @@ impl Runtime {
                 command.write(&mut stage.commands);
                 return DONE;
             }
+            match *command {
+                Command::Want(ticket) | Command::Drained(ticket) => {
+                    stage.waits.insert(token, ticket);
+                }
+                Command::Release
+                | Command::Close
+                | Command::Finish
+                | Command::Respond { .. }
+                | Command::CloseSocket { .. } => {
+                    stage.waits.remove(&token);
+                }
+                Command::Send(_)
+                | Command::Watch
+                | Command::Start { .. }
+                | Command::Chunk(_)
+                | Command::Text(_)
+                | Command::Binary(_)
+                | Command::Ping(_) => {}
+            }
         }
         match self.host.send(token, command) {
             Ok(()) => DONE,

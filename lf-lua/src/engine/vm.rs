@@ -11,6 +11,7 @@ use lf_core::codec::NsheadHeader;
 use lf_core::{Peer, Token};
 use mlua::{Function, IntoLuaMulti, Lua, LuaString, Table, Value};
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -78,8 +79,8 @@ pub(crate) enum Completion {
 pub(crate) enum Event {
     /// The call with this ticket may go on.
     Complete(f64, Completion),
-    /// A connection that the script watches has ended.
-    Closed(Token),
+    /// A connection with a call has ended; whether the script watches it.
+    Closed(Token, bool),
     /// Deadlines may have passed.
     Tick,
     /// Threads may go on.
@@ -101,6 +102,8 @@ pub(crate) struct Stage {
     /// What the script wants of that connection.
     pub(crate) commands: Vec<u8>,
     pub(crate) deadlines: Deadlines,
+    /// Calls that wait for connections, each with its ticket. What asks a connection to tell them may be lost with it.
+    pub(crate) waits: HashMap<Token, f64>,
 }
 
 /// An HTTP request, as a call needs it.
@@ -517,7 +520,14 @@ impl Actor for Engine {
     fn event(&mut self, event: Event) {
         match event {
             Event::Complete(ticket, with) => self.complete(ticket, with),
-            Event::Closed(token) => {
+            Event::Closed(token, watched) => {
+                let waits = self.stage.lock().waits.remove(&token);
+                if let Some(ticket) = waits {
+                    self.complete(ticket, Completion::Failed("closed".into()));
+                }
+                if !watched {
+                    return;
+                }
                 let flags = self.call::<u32>(&self.calls.closed, split(token)).unwrap_or(0);
                 self.drain(flags);
             }

@@ -69,8 +69,7 @@ impl Call {
         for ticket in [self.want.take(), self.drained.take()].into_iter().flatten() {
             self.vm.complete(ticket, Completion::Failed(why.to_owned()));
         }
-        if self.watched {
-            self.vm.post(Event::Closed(token));
-        }
+        // Also without either: what asks for one may have been on its way.
+        self.vm.post(Event::Closed(token, self.watched));
     }
 }
