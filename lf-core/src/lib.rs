@@ -43,6 +43,7 @@ mod sys;
 mod timer;
 mod token;
 mod turn;
+pub mod upstream;
 mod work;
 mod worker;
 
