@@ -44,6 +44,7 @@ mod sys;
 mod timer;
 mod token;
 mod turn;
+pub mod upstream;
 mod work;
 mod worker;
 

@@ -1,7 +1,7 @@
 //! Building, running, draining and stopping a server.
 
 use crate::acceptor::{Acceptor, StopAccepting};
-use crate::admin;
+use crate::admin::{self, Exhibit};
 use crate::codec::Codec;
 use crate::config::{
     Config, Deal, OUTGOING_MAX_DEFAULT, OutputLimits, Promotion, Rebalance, Timeouts, Trigger, in_range,
@@ -40,6 +40,7 @@ pub struct Builder {
     config: Config,
     plans: Vec<Plan>,
     services: Vec<Box<dyn Service>>,
+    exhibits: Vec<Arc<dyn Exhibit>>,
     identity: u64,
     admin: Option<Address>,
 }
@@ -124,6 +125,11 @@ impl Builder {
         Dialer::new(self.identity, self.serve_with(codec, handler))
     }
 
+    /// Shows more on the admin pages.
+    pub(crate) fn exhibit(&mut self, exhibit: Arc<dyn Exhibit>) {
+        self.exhibits.push(exhibit);
+    }
+
     fn serve_with<C: Codec, H: Handler<C>>(&mut self, codec: C, handler: H) -> u16 {
         self.services.push(Box::new(Endpoint { codec, handler }));
         u16::try_from(self.services.len() - 1).unwrap_or(u16::MAX)
@@ -160,6 +166,7 @@ impl Builder {
             self.config,
             groups,
             self.services.into(),
+            self.exhibits.into(),
             self.identity,
             (max_connections, outgoing_max),
         ));
@@ -185,7 +192,14 @@ impl Server {
     #[must_use]
     pub fn builder() -> Builder {
         let identity = IDENTITIES.fetch_add(1, Ordering::Relaxed);
-        Builder { config: Config::default(), plans: Vec::new(), services: Vec::new(), identity, admin: None }
+        Builder {
+            config: Config::default(),
+            plans: Vec::new(),
+            services: Vec::new(),
+            exhibits: Vec::new(),
+            identity,
+            admin: None,
+        }
     }
 
     /// Where the listeners are, in the order in which they were added, with their real ports.

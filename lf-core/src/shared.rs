@@ -1,5 +1,6 @@
 //! What all threads of a server share.
 
+use crate::admin::Exhibit;
 use crate::admission::Admission;
 use crate::bell::Bell;
 use crate::config::{Config, Trigger};
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) max_connections: usize,
     /// Connections that the server opens at most, and tasks.
     pub(crate) outgoing_max: usize,
+    /// What parts of the server show on the admin pages.
+    pub(crate) exhibits: Box<[Arc<dyn Exhibit>]>,
     /// Whose dialers may open them.
     pub(crate) identity: u64,
     started_nanos: u64,
@@ -48,6 +51,7 @@ impl Shared {
         config: Config,
         groups: Box<[Group]>,
         services: Box<[Box<dyn Service>]>,
+        exhibits: Box<[Arc<dyn Exhibit>]>,
         identity: u64,
         (max_connections, outgoing_max): (usize, usize),
     ) -> Self {
@@ -61,6 +65,7 @@ impl Shared {
             tick_nanos: u64::try_from(config.tick.as_nanos()).unwrap_or(u64::MAX),
             max_connections,
             outgoing_max,
+            exhibits,
             identity,
             started_nanos: monotonic_nanos(),
             draining: AtomicBool::new(false),

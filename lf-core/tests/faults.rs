@@ -264,7 +264,10 @@ fn a_connection_that_cannot_be_opened_leaves_nothing_behind() {
         let dialer = builder.dialer(Line::default(), Ends(tell));
         let host = Host::start(builder.listen(common::any_port(), Line::default(), lines(echo_line)));
         let remote = host.running.remote();
-        let dial = || dialer.connect(&remote, 0, &host.address(), &lf_core::DialOptions::default(), ());
+        // Not the host itself: its own registrations would meet the faults.
+        let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = lf_core::Address::Tcp(elsewhere.local_addr().unwrap());
+        let dial = || dialer.connect(&remote, 0, &to, &lf_core::DialOptions::default(), ());
         let descriptors = common::open_descriptors();
         for (site, code) in [(Site::Connect, libc::EADDRNOTAVAIL), (Site::EpollAdd, libc::ENOSPC)] {
             inject(site, [Fault::Errno(code)]);
@@ -277,7 +280,7 @@ fn a_connection_that_cannot_be_opened_leaves_nothing_behind() {
         assert_eq!(ends.recv_timeout(common::PATIENCE), Ok((CloseReason::ConnectFailed, Some(libc::ETIMEDOUT))));
         // The slot of all of them is good again, for messages that have to wait, too.
         until("its place is free", || host.stats().outgoing() == 0);
-        let token = dial().unwrap();
+        let token = dialer.connect(&remote, 0, &host.address(), &lf_core::DialOptions::default(), ()).unwrap();
         remote.send(token, *b"echo me\n").unwrap();
         host.until_count(lf_core::Count::FramesReceived, 2);
         assert!(remote.close(token));

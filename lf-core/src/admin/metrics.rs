@@ -1,5 +1,6 @@
 //! `/metrics`: the counters in the OpenMetrics text format, which Prometheus reads.
 
+use super::Exhibit;
 use crate::shared::Shared;
 use crate::stats::{CloseReason, Count, Refusal, Snapshot};
 use crate::sys::limits;
@@ -11,12 +12,14 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub(super) fn text(server: &Shared) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("lf");
     let workers = server.groups.iter().map(|group| group.workers.load(Ordering::Relaxed)).collect();
     registry.register_collector(Box::new(Page {
+        exhibits: server.exhibits.clone(),
         snapshot: server.snapshot(),
         workers,
         max_connections: server.max_connections,
@@ -29,8 +32,8 @@ pub(super) fn text(server: &Shared) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-#[derive(Debug)]
 struct Page {
+    exhibits: Box<[Arc<dyn Exhibit>]>,
     snapshot: Snapshot,
     workers: Vec<usize>,
     max_connections: usize,
@@ -106,7 +109,14 @@ impl Collector for Page {
         gauge(encoder, "resident_memory_bytes", "Resident memory of the process", self.resident_bytes)?;
         let uptime = encoder.encode_descriptor("uptime_seconds", "Time since the start", None, MetricType::Gauge)?;
         ConstGauge::new(self.uptime_seconds).encode(uptime)?;
-        self.encode_turn_times(encoder)
+        self.encode_turn_times(encoder)?;
+        self.exhibits.iter().try_for_each(|exhibit| exhibit.metrics(encoder))
+    }
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page").finish_non_exhaustive()
     }
 }
 

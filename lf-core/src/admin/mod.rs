@@ -12,6 +12,8 @@ use crate::listener::Address;
 use crate::peer::Peer;
 use crate::server::Server;
 use crate::shared::Shared;
+use prometheus_client::encoding::DescriptorEncoder;
+use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -51,6 +53,14 @@ pub(crate) fn server(address: Address, shared: &Arc<Shared>) -> Result<Server, E
         .timeouts(timeouts)
         .listen(address, Http::new(LIMITS), Pages { shown: Arc::downgrade(shared) })
         .build()
+}
+
+/// What a part of the server shows on the pages.
+pub(crate) trait Exhibit: Send + Sync {
+    /// Adds to `/metrics`.
+    fn metrics(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result;
+    /// Adds to `/status`.
+    fn status(&self, page: &mut String);
 }
 
 struct Pages {

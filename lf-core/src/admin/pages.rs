@@ -57,6 +57,7 @@ pub(super) fn status(server: &Shared) -> String {
         table(&mut page, &title, ends);
     }
     table(&mut page, "Refused", Refusal::ALL.iter().map(|why| (why.label(), why.help(), stats.refused(*why))));
+    server.exhibits.iter().for_each(|exhibit| exhibit.status(&mut page));
     page.push_str("</html>");
     page
 }
