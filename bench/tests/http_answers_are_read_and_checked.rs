@@ -101,6 +101,19 @@ fn paths_have_their_shares_and_latencies_of_their_own() {
 }
 
 #[test]
+fn what_was_due_and_not_sent_counts_for_the_paths_too() {
+    // One connection and pages of 20 ms: most of what is due finds no place.
+    let server = lf::http();
+    let options = ["--path", "/slow", "--path", "/slow", "--rate", "1000", "--connections", "1"];
+    let found = json(&http(&server.target, &options));
+    assert!(number(&found["unsent"]) >= 50.0, "{found}");
+    for path in found["paths"].as_array().unwrap() {
+        assert!(number(&path["requests"]) < 20.0, "what was not sent is no request: {found}");
+        assert!(number(&path["latency"]["p50_us"]) > 20_000.0, "{found}");
+    }
+}
+
+#[test]
 fn a_wrong_status_or_body_fails_the_run_and_is_told() {
     let server = lf::http();
     let found = wrong(&server.target, "status", &["--path", "/absent"]);
@@ -129,34 +142,29 @@ fn what_is_no_http_fails_the_run() {
     wrong(&address.to_string(), "malformed", &[]);
 }
 
+/// Many more requests than a look every 50 ms for lost connections would allow.
+fn assert_met_again_at_once(address: SocketAddr) {
+    let found = clean(&address.to_string(), &["--connections", "2", "--expect-body", "hello\n"]);
+    assert!(number(&found["requests"]) > 10.0, "{found}");
+}
+
 #[test]
-fn a_server_that_closes_after_an_answer_is_met_again_at_once() {
-    let ends: [(&str, fn(usize) -> Option<&'static str>); 3] = [
-        ("said", |_| Some("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 6\r\n\r\nhello\n")),
-        ("by the version", |_| Some("HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\nhello\n")),
-        ("as the end of the body", |number| (number == 0).then_some("HTTP/1.1 200 OK\r\n\r\nhello\n")),
-    ];
-    for (how, answer) in ends {
-        // A body that ends with its connection needs a server that closes: the second request never comes.
-        let address = if how == "as the end of the body" {
-            serve_each(|mut stream| {
-                let mut line = String::new();
-                let mut reader = BufReader::new(stream.try_clone().unwrap());
-                while line != "\r\n" {
-                    line.clear();
-                    if !matches!(reader.read_line(&mut line), Ok(1..)) {
-                        return;
-                    }
-                }
-                // Who has gone meanwhile needs no answer.
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhello\n");
-            })
-        } else {
-            site(answer)
-        };
-        let found = clean(&address.to_string(), &["--connections", "2", "--expect-body", "hello\n"]);
-        assert!(number(&found["requests"]) > 10.0, "{how}: more than one round of sweeps: {found}");
-    }
+fn a_server_that_says_that_it_closes_is_met_again_at_once() {
+    let said = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 6\r\n\r\nhello\n";
+    assert_met_again_at_once(site(move |_| Some(said)));
+    let by_version = "HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\nhello\n";
+    assert_met_again_at_once(site(move |_| Some(by_version)));
+}
+
+#[test]
+fn a_body_may_end_with_its_connection() {
+    assert_met_again_at_once(serve_each(|mut stream| {
+        let mut head = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+        if head.any(|line| line.is_empty()) {
+            // Who has gone meanwhile needs no answer.
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhello\n");
+        }
+    }));
 }
 
 #[test]

@@ -63,6 +63,10 @@ impl Dialect for Browser {
         self.requests.pages.len()
     }
 
+    fn unasked(&mut self) -> usize {
+        self.requests.choose(&mut self.random)
+    }
+
     fn begin(&mut self, _class: Class, _serial: u64) -> Visit {
         let reader = if self.requests.is_head() { Reader::of_heads() } else { Reader::new(Content::Bodies) };
         Visit { reader, asked: VecDeque::new() }

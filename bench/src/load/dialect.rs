@@ -28,6 +28,11 @@ pub(crate) trait Dialect: Send + 'static {
         1
     }
 
+    /// The kind of a request that was due and is never asked.
+    fn unasked(&mut self) -> usize {
+        0
+    }
+
     /// A connection begins; `serial` numbers those of a run.
     fn begin(&mut self, class: Class, serial: u64) -> Self::Talk;
 

@@ -58,12 +58,13 @@ pub(crate) struct Kind {
 impl Kind {
     /// The kind at `index`, over all threads.
     fn of(tallies: &[Tally], index: usize) -> Self {
-        let mut all = new_histogram();
-        for histogram in tallies.iter().filter_map(|tally| tally.kinds.get(index)) {
+        let (mut all, mut requests) = (new_histogram(), 0);
+        for kind in tallies.iter().filter_map(|tally| tally.kinds.get(index)) {
             // All histograms have the same bounds.
-            let _ = all.add(histogram);
+            let _ = all.add(&kind.latency);
+            requests += kind.answered;
         }
-        Kind { requests: all.len(), latency: Latency::of(&all).unwrap_or_default() }
+        Kind { requests, latency: Latency::of(&all).unwrap_or_default() }
     }
 }
 

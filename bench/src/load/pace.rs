@@ -1,5 +1,6 @@
 //! The open loop's schedule: when each request is meant to be sent, whatever the server does.
 
+use super::dialect::Dialect;
 use super::link::Link;
 use super::tally::Scribe;
 use super::ticker::Ticker;
@@ -56,8 +57,8 @@ impl Pace {
     }
 
     /// The run is over: requests that were due and never sent have waited at least until now.
-    pub(crate) fn abandon(&mut self, scribe: &mut Scribe) {
+    pub(crate) fn abandon<D: Dialect>(&mut self, scribe: &mut Scribe, dialect: &mut D) {
         let now_ns = scribe.now_ns();
-        self.ticker.abandon(now_ns, |waited_ns| scribe.unsent(waited_ns));
+        self.ticker.abandon(now_ns, |waited_ns| scribe.unsent(dialect.unasked(), waited_ns));
     }
 }

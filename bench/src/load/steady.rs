@@ -104,7 +104,7 @@ impl<D: Dialect> Steady<'_, D> {
     fn finished(&mut self) -> bool {
         let since = *self.stopping.get_or_insert_with(Instant::now);
         if let Some(pace) = self.pace.as_mut().filter(|_| !self.exhausted) {
-            pace.abandon(&mut self.scribe);
+            pace.abandon(&mut self.scribe, &mut self.dialect);
         }
         since.elapsed() > STOP_PATIENCE || self.is_quiet()
     }

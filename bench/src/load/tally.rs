@@ -203,13 +203,20 @@ pub(crate) struct Tally {
     pub(crate) normal: Histogram<u64>,
     pub(crate) slow: Histogram<u64>,
     /// By kind of request, where a dialect has several; else empty.
-    pub(crate) kinds: Vec<Histogram<u64>>,
+    pub(crate) kinds: Vec<KindTally>,
     pub(crate) faults: Faults,
     /// CPU of this thread per wall time while measuring, 1.0 = a whole core.
     pub(crate) busy: f64,
     pub(crate) cpu: Duration,
     /// `rate` only: requests whose time had come but that found no free connection until the end.
     pub(crate) unsent: u64,
+}
+
+/// What is kept of one kind of request.
+pub(crate) struct KindTally {
+    pub(crate) latency: Histogram<u64>,
+    /// Without those that were never sent, which have a latency.
+    pub(crate) answered: u64,
 }
 
 impl Tally {
@@ -282,7 +289,8 @@ impl Scribe {
     /// Keeps the latencies of so many kinds of requests apart.
     pub(crate) fn distinguish(&mut self, kinds: usize) {
         if kinds > 1 {
-            self.tally.kinds = (0..kinds).map(|_| new_histogram()).collect();
+            let kind = |_| KindTally { latency: new_histogram(), answered: 0 };
+            self.tally.kinds = (0..kinds).map(kind).collect();
         }
     }
 
@@ -310,16 +318,20 @@ impl Scribe {
         }
         self.answered(class, latency_ns);
         if self.phase == Phase::Measuring
-            && let Some(histogram) = self.tally.kinds.get_mut(answer.kind)
+            && let Some(kind) = self.tally.kinds.get_mut(answer.kind)
         {
-            histogram.saturating_record(latency_ns);
+            kind.answered += 1;
+            kind.latency.saturating_record(latency_ns);
         }
     }
 
     /// A latency of which only a lower bound is known, because the run ended first.
-    pub(crate) fn unsent(&mut self, waited_ns: u64) {
+    pub(crate) fn unsent(&mut self, kind: usize, waited_ns: u64) {
         self.tally.unsent += 1;
         self.tally.normal.saturating_record(waited_ns);
+        if let Some(kind) = self.tally.kinds.get_mut(kind) {
+            kind.latency.saturating_record(waited_ns);
+        }
     }
 
     pub(crate) fn fault(&mut self, fault: Fault) {
@@ -371,9 +383,11 @@ mod tests {
             scribe.heard(Class::Normal, us * 1000, &Answer { kind: 1, ..Answer::RIGHT });
         }
         scribe.heard(Class::Normal, 9_000, &Answer { fault: Some(Fault::Status), ..Answer::RIGHT });
+        scribe.unsent(0, 2_000);
         let tally = scribe.close();
-        assert_eq!((tally.kinds[0].len(), tally.kinds[1].len(), tally.normal.len()), (0, 1000, 1000));
-        let p99_us = tally.kinds[1].value_at_percentile(99.0) / 1000;
+        assert_eq!((tally.kinds[0].answered, tally.kinds[1].answered, tally.unsent), (0, 1000, 1));
+        assert_eq!((tally.kinds[0].latency.len(), tally.kinds[1].latency.len(), tally.normal.len()), (1, 1000, 1001));
+        let p99_us = tally.kinds[1].latency.value_at_percentile(99.0) / 1000;
         assert!((989..=991).contains(&p99_us), "{p99_us}");
         assert_eq!((tally.faults.status, tally.faults.wrong(), gauge.wrong.load(Relaxed)), (1, 1, 1));
     }

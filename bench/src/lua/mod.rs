@@ -139,15 +139,19 @@ impl Field {
         Ok(field)
     }
 
-    /// Starts a server if it is installed.
+    /// Starts a server if it is installed. nginx may still refuse, as where its module does not fit the LuaJIT that
+    /// is there; then the comparison goes on without it.
     fn enter(&mut self, yard: &Yard, parts: &str, spec: &Spec) -> Result<Option<Running>> {
-        match yard.is_installed(spec) {
-            Ok(()) => yard.start(spec).map(Some),
-            Err(error) => {
-                self.skipped.push(format!("{parts} without {}: {error:#}", spec.name));
-                Ok(None)
-            }
-        }
+        let why = match yard.is_installed(spec) {
+            Err(error) => error,
+            Ok(()) => match yard.start(spec) {
+                Ok(server) => return Ok(Some(server)),
+                Err(error) if spec.is_lf() => return Err(error),
+                Err(error) => error,
+            },
+        };
+        self.skipped.push(format!("{parts} without {}: {why:#}", spec.name));
+        Ok(None)
     }
 
     /// What is measured in every round, in this order.

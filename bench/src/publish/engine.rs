@@ -146,7 +146,7 @@ impl Publisher {
     fn finished(&mut self) -> bool {
         if let Some(ticker) = &mut self.ticker {
             let (now_ns, scribe) = (self.scribe.now_ns(), &mut self.scribe);
-            ticker.abandon(now_ns, |waited_ns| scribe.unsent(waited_ns));
+            ticker.abandon(now_ns, |waited_ns| scribe.unsent(0, waited_ns));
         }
         self.links.iter().flatten().all(|link| link.outstanding() == 0)
     }

@@ -45,7 +45,7 @@ type Visitor<'a> = Context<'a, Http, Vec<u8>>;
 
 fn route(cx: &mut Visitor<'_>, request: &Request<'_>) {
     match (request.method(), request.path()) {
-        ("GET" | "HEAD", "/hello") => cx.respond(200, &[], b"hello\n"),
+        ("GET" | "HEAD", "/hello" | "/call") => cx.respond(200, &[], b"hello\n"),
         ("GET", "/chunks") => {
             cx.start(200, &[]);
             cx.chunk(b"hel");
@@ -53,7 +53,7 @@ fn route(cx: &mut Visitor<'_>, request: &Request<'_>) {
             cx.finish();
         }
         ("GET", "/nothing") => cx.respond(204, &[], b""),
-        ("GET", "/slow") => {
+        ("GET", "/slow" | "/block") => {
             std::thread::park_timeout(Duration::from_millis(20));
             cx.respond(200, &[], b"hello\n");
         }
