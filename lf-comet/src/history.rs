@@ -1,5 +1,6 @@
 //! The last messages of each id, so that who comes back can be given what it missed, or be told that it cannot.
 
+use crate::marks::Marks;
 use crate::position::Position;
 use crate::publication::{Encoding, Publication};
 use lf_core::Message;
@@ -104,6 +105,8 @@ impl Missed {
 #[derive(Debug)]
 pub(crate) struct History {
     limits: HistoryLimits,
+    /// If no messages are remembered: of which ids there were some.
+    marks: Marks,
     rings: HashMap<Key, Ring>,
     /// Every message that is remembered, oldest first, and some that are not any more.
     order: VecDeque<(u64, Key)>,
@@ -114,7 +117,8 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn new(limits: HistoryLimits) -> Self {
-        Self { limits, rings: HashMap::new(), order: VecDeque::new(), bytes: 0, floor: 0 }
+        let marks = Marks::new(limits.ids);
+        Self { limits, marks, rings: HashMap::new(), order: VecDeque::new(), bytes: 0, floor: 0 }
     }
 
     /// Bytes that the messages take.
@@ -125,19 +129,18 @@ impl History {
     pub(crate) fn record(&mut self, key: Key, publication: &Arc<Publication>) {
         let now = Instant::now();
         let offset = publication.position.offset;
+        if self.limits.messages == 0 {
+            return self.marks.mark(&key, offset);
+        }
         let ring = self.rings.entry(key.clone()).or_default();
         ring.last = offset;
-        if self.limits.messages == 0 {
-            ring.lost_through = offset;
-        } else {
-            let record = Record::new(publication, now);
-            self.bytes += record.bytes();
-            ring.entries.push_back(record);
-            while ring.entries.len() > self.limits.messages
-                || ring.entries.front().is_some_and(|first| self.limits.is_too_old(first, now))
-            {
-                self.bytes -= ring.forget_first();
-            }
+        let record = Record::new(publication, now);
+        self.bytes += record.bytes();
+        ring.entries.push_back(record);
+        while ring.entries.len() > self.limits.messages
+            || ring.entries.front().is_some_and(|first| self.limits.is_too_old(first, now))
+        {
+            self.bytes -= ring.forget_first();
         }
         self.order.push_back((offset, key));
         self.keep_limits();
@@ -176,6 +179,7 @@ impl History {
         // Up to here, no id has more than was found.
         let mut whole_through = span.through;
         for key in keys {
+            missed.lost |= self.marks.last(key) > span.after;
             let Some(ring) = self.rings.get(key) else {
                 missed.lost |= self.floor > span.after;
                 continue;
@@ -302,11 +306,13 @@ mod tests {
 
     #[test]
     fn ids_are_bounded_and_the_forgotten_ones_count_as_lost() {
-        let mut history = history(HistoryLimits { ids: 10, ..HistoryLimits::default() });
-        (1..=10_000u64).for_each(|offset| send(&mut history, &(offset % 100).to_string(), offset));
-        assert!(history.rings.len() <= 10 && history.order.len() < 2000);
-        assert!(since(&history, &["50"], 9_900).lost);
-        assert!(!since(&history, &["50"], 9_999).lost);
+        for messages in [0, 1] {
+            let mut history = history(HistoryLimits { messages, ids: 10, ..HistoryLimits::default() });
+            (1..=10_000u64).for_each(|offset| send(&mut history, &(offset % 100).to_string(), offset));
+            assert!(history.rings.len() <= 10 && history.order.len() < 2000);
+            assert!(since(&history, &["50"], 9_900).lost);
+            assert!(!since(&history, &["50"], 9_999).lost);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod history;
 mod hub;
 pub mod load;
 mod logins;
+mod marks;
 pub mod names;
 mod origin;
 mod position;

@@ -70,8 +70,7 @@ impl Logins {
         one.into_iter().chain(many.into_iter().flatten())
     }
 
-    #[cfg(test)]
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::None => 0,
             Self::One(_) => 1,

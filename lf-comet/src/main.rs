@@ -38,6 +38,8 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<u8> {
     let options: Options = cli::read("LF_COMET")?;
+    // A fan-out takes 16 bytes a recipient, for as long as it lasts.
+    lf_core::return_big_buffers();
     match options.command {
         Some(Command::Load(args)) => lf_comet::load::run(&args).map(|()| 0),
         None => serve(&options),

@@ -62,5 +62,5 @@ pub use signals::Signals;
 pub use stats::{CloseReason, Count, Refusal, Snapshot};
 #[cfg(feature = "faults")]
 pub use sys::fault;
-pub use sys::limits::resident_bytes;
+pub use sys::limits::{resident_bytes, return_big_buffers};
 pub use token::Token;

@@ -47,11 +47,17 @@ impl Packed {
     }
 }
 
+/// Entries of a slot, in blocks of [`BLOCK_ENTRIES`].
+type Blocks = Vec<Vec<Packed>>;
+
+/// Entries of a block: one long vector would have room to spare for as many again.
+const BLOCK_ENTRIES: usize = 64;
+
 #[derive(Debug)]
 struct Level {
     /// A bit for each slot that holds entries.
     occupied: u64,
-    slots: [Vec<Packed>; SLOTS],
+    slots: [Blocks; SLOTS],
 }
 
 /// A hierarchical timing wheel (Varghese and Lauck, 1987) of one-millisecond ticks.
@@ -60,6 +66,9 @@ struct Wheel {
     /// All that was due at or before this has been handed out.
     now_ms: u64,
     levels: [Level; LEVELS],
+    /// Empty blocks. Entries that move on to finer slots leave behind what these need; the allocator would often not give
+    /// it to them, because the threads that come by have arenas of their own.
+    spare: Blocks,
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "six bits")]
@@ -70,7 +79,7 @@ const fn slot_of(due_ms: u64, level: usize) -> usize {
 impl Wheel {
     fn new() -> Self {
         let level = || Level { occupied: 0, slots: std::array::from_fn(|_| Vec::new()) };
-        Self { now_ms: 0, levels: std::array::from_fn(|_| level()) }
+        Self { now_ms: 0, levels: std::array::from_fn(|_| level()), spare: Vec::new() }
     }
 
     fn insert(&mut self, due_ms: u64, guest: u32) {
@@ -81,7 +90,13 @@ impl Wheel {
         let level = (((u64::BITS - 1 - differing.leading_zeros()) / BITS_PER_LEVEL) as usize).min(LEVELS - 1);
         let slot = slot_of(look_ms, level);
         self.levels[level].occupied |= 1 << slot;
-        self.levels[level].slots[slot].push(Packed::new(due_ms, guest));
+        let blocks = &mut self.levels[level].slots[slot];
+        if blocks.last().is_none_or(|last| last.len() == BLOCK_ENTRIES) {
+            blocks.push(self.spare.pop().unwrap_or_else(|| Vec::with_capacity(BLOCK_ENTRIES)));
+        }
+        if let Some(last) = blocks.last_mut() {
+            last.push(Packed::new(due_ms, guest));
+        }
     }
 
     /// The first slot that holds something: when it begins, its level and its place there.
@@ -111,9 +126,12 @@ impl Wheel {
             }
             self.now_ms = self.now_ms.max(begins_ms);
             self.levels[level].occupied &= !(1 << slot);
-            for packed in std::mem::take(&mut self.levels[level].slots[slot]) {
-                let entry = packed.unpack(self.now_ms);
-                if entry.due_ms <= self.now_ms { due(entry) } else { self.insert(entry.due_ms, entry.slot) }
+            for mut block in std::mem::take(&mut self.levels[level].slots[slot]) {
+                for packed in block.drain(..) {
+                    let entry = packed.unpack(self.now_ms);
+                    if entry.due_ms <= self.now_ms { due(entry) } else { self.insert(entry.due_ms, entry.slot) }
+                }
+                self.spare.push(block);
             }
         }
         self.now_ms = self.now_ms.max(now_ms);

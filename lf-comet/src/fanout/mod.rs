@@ -12,7 +12,7 @@ use crate::logins::Login;
 use crate::publication::{Encoding, Publication};
 use crate::stats::Stats;
 pub(crate) use audience::Audience;
-use audience::{INLINE_RECIPIENTS_MAX, STRANDS};
+use audience::{INLINE_RECIPIENTS_MAX, Recipients, STRANDS};
 use crossbeam_utils::CachePadded;
 use lf_core::{Message, Remote, SendError, Sender};
 use parking_lot::{Condvar, Mutex};
@@ -34,7 +34,7 @@ const SMALL_IN_A_ROW_MAX: u32 = 32;
 #[derive(Debug)]
 struct Job {
     publications: Vec<Arc<Publication>>,
-    recipients: Vec<Login>,
+    recipients: Recipients,
 }
 
 #[derive(Debug, Default)]
@@ -210,7 +210,7 @@ impl Fanout {
             let mut strand = self.strands[index].lock();
             strand.deliveries += recipients.len();
             match strand.jobs.last_mut() {
-                Some(last) if last.recipients == recipients => last.publications.push(Arc::clone(publication)),
+                Some(last) if *last.recipients == *recipients => last.publications.push(Arc::clone(publication)),
                 _ => strand.jobs.push(Job { publications: vec![Arc::clone(publication)], recipients }),
             }
             if !std::mem::replace(&mut strand.scheduled, true) {
@@ -318,7 +318,7 @@ impl Fanout {
     /// The joined bytes are made once for each encoding and shared.
     fn carry_one(&self, job: &Job, sender: &mut Sender) {
         let mut joined: [Option<Vec<Piece>>; Encoding::ALL.len()] = Default::default();
-        for login in &job.recipients {
+        for login in job.recipients.iter() {
             let pieces = joined[login.encoding as usize]
                 .get_or_insert_with(|| join(job.publications.iter(), login.encoding, self.limits.piece_bytes()));
             self.hand_over(*login, pieces, sender);

@@ -246,7 +246,10 @@ impl Hub {
     fn audience(&self, number: Option<u32>, direct: bool) -> Audience {
         let Some(number) = number else { return Audience::default() };
         let mut recipients = Vec::new();
-        self.names.with(number, |logins| recipients.extend(logins.iter().copied()));
+        self.names.with(number, |logins| {
+            recipients.reserve_exact(logins.len());
+            recipients.extend(logins.iter().copied());
+        });
         if !direct {
             let mut found = Vec::new();
             let mut after = None;

@@ -9,8 +9,8 @@ use crate::token::Token;
 use parking_lot::Mutex;
 use std::sync::OnceLock;
 
-/// Slots that are allocated at a time.
-const CHUNK_SLOTS: usize = 1024;
+/// Slots that are allocated at a time: few, for a server that has few connections.
+const CHUNK_SLOTS: usize = 256;
 
 /// A place for a connection, and the hatch to it.
 #[derive(Debug)]

@@ -31,3 +31,19 @@ pub fn resident_bytes() -> u64 {
         .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
     pages.unwrap_or(0) * page_bytes
 }
+
+/// Buffers from here on are mappings of their own, in bytes: glibc's value before it adapts.
+#[cfg(target_env = "gnu")]
+const MAPPED_BYTES_MIN: libc::c_int = 128 << 10;
+
+/// Has buffers of 128 KiB and more go back to the system as soon as they are freed. Left alone, glibc takes the first that
+/// is freed for one of many, puts the next ones of its size into its arenas, and keeps these: what one burst took stays.
+/// A mapping costs some microseconds, which is nothing beside what so much memory is needed for. mallopt(3),
+/// `M_MMAP_THRESHOLD`; nothing happens with other allocators. For `main`, before threads are started.
+pub fn return_big_buffers() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes no pointer; glibc takes its own lock. It refuses values that are too big for its arenas, which this is not.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BYTES_MIN);
+    }
+}
