@@ -9,6 +9,7 @@ use crate::watchdog;
 use anyhow::{Context, bail};
 use lf_core::codec::http::{self, Http};
 use lf_core::codec::{Len32, Line, Nshead, Raw};
+use lf_core::upstream::{Upstreams, UpstreamsOptions};
 use lf_core::{Address, Builder, ListenOptions, Server, Signals, cli};
 use std::path::Path;
 use std::sync::Arc;
@@ -68,6 +69,8 @@ fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
     watchdog::start(&host).context("cannot start the watchdog")?;
     let mut builder = args.server.apply(Server::builder().name("lf-lua"))?;
     let sockets = Sockets::new(builder.dialer(Raw, SocketHandler)).context("cannot start a thread")?;
+    let upstreams = Upstreams::new(&mut builder, UpstreamsOptions::default());
+    let _ = host.upstreams.set(upstreams.clone());
     let timers = Timers(builder.dialer(Raw, TimerHandler));
     let groups = args.server.groups.unwrap_or_else(cores);
     let shape = Shape { groups, workers: args.server.workers, workers_max: args.server.workers_max };
@@ -81,6 +84,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
         builder = listen(builder, &current, server, definition, args.server.listen_options(), args.engine.output_bytes)?;
     }
     let server = builder.build()?;
+    upstreams.bind(&server.remote());
     host.attach(server.remote(), sockets, timers);
     script.begin();
     drop(script);

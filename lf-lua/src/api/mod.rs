@@ -6,4 +6,5 @@ pub mod pattern;
 pub mod re;
 pub mod shared;
 mod text;
+pub(crate) mod upstream;
 pub mod uri;

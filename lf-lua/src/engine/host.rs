@@ -5,6 +5,7 @@ use super::sys::Watch;
 use super::vm::{Event, Vm};
 use crate::api::shared::Dicts;
 use crate::serve::{Sockets, Timers};
+use lf_core::upstream::{Upstream, Upstreams};
 use lf_core::{Remote, SendError, Token};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +30,7 @@ pub(crate) struct Host {
     remote: OnceLock<Remote>,
     pub(crate) sockets: OnceLock<Sockets>,
     pub(crate) timers: OnceLock<Timers>,
+    pub(crate) upstreams: OnceLock<Upstreams>,
     /// Names requests in logs: a number for this process, and one for each.
     process: u32,
     requests: AtomicU64,
@@ -56,6 +58,7 @@ impl Host {
             remote: OnceLock::new(),
             sockets: OnceLock::new(),
             timers: OnceLock::new(),
+            upstreams: OnceLock::new(),
             process: fastrand::u32(..),
             requests: AtomicU64::new(0),
             vms: AtomicU64::new(0),
@@ -69,6 +72,11 @@ impl Host {
         let _ = self.remote.set(remote);
         let _ = self.sockets.set(sockets);
         let _ = self.timers.set(timers);
+    }
+
+    /// An upstream that scripts have defined.
+    pub(crate) fn upstream(&self, name: &str) -> Option<Upstream> {
+        self.upstreams.get()?.get(name)
     }
 
     pub(crate) fn remote(&self) -> Option<&Remote> {

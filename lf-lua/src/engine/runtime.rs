@@ -28,11 +28,12 @@ const FINISH: u8 = 10;
 /// No wait is longer.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-const PRELUDE: [(&str, &str); 4] = [
+const PRELUDE: [(&str, &str); 5] = [
     ("=lf.tasks", include_str!("../prelude/tasks.lua")),
     ("=lf", include_str!("../prelude/lf.lua")),
     ("=lf.http", include_str!("../prelude/http.lua")),
     ("=lf.tcp", include_str!("../prelude/tcp.lua")),
+    ("=lf.upstream", include_str!("../prelude/upstream.lua")),
 ];
 
 /// Where the functions that the prelude calls find things.
@@ -290,6 +291,7 @@ pub(super) fn install(
     let rt = lua.create_table()?;
     connection_functions(lua, &rt, &runtime)?;
     other_functions(lua, &rt, &runtime, watch.number)?;
+    api::upstream::install(lua, &rt, host, vm)?;
     let internals = lua.create_table()?;
     let lf = lua.create_table()?;
     api::crypto::install(lua, &lf)?;

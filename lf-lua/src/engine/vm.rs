@@ -6,8 +6,10 @@ use super::host::Host;
 use super::runtime;
 use super::strand::{Actor, Owner, Strand};
 use super::sys;
+use crate::api;
 use bstr::BStr;
 use lf_core::codec::NsheadHeader;
+use lf_core::upstream::CallError;
 use lf_core::{Peer, Token};
 use mlua::{Function, IntoLuaMulti, Lua, LuaString, Table, Value};
 use parking_lot::Mutex;
@@ -70,6 +72,8 @@ pub(crate) enum Completion {
     Message(Vec<u8>, bool),
     /// A connection is there.
     Connected(Token, Peer),
+    /// An upstream has answered, or not.
+    Answered(Box<Result<lf_core::upstream::Answer, CallError>>),
     /// It will not happen.
     Failed(String),
 }
@@ -480,6 +484,10 @@ impl Engine {
                 let (slot, generation) = split(token);
                 self.call(complete, (ticket, slot, generation, peer.to_string()))
             }
+            Completion::Answered(outcome) => match api::upstream::answer_of(&self.lua, &outcome) {
+                Ok((body, about, kind)) => self.call(complete, (ticket, body, about, kind)),
+                Err(error) => self.call(complete, (ticket, Value::Nil, error.to_string(), "memory")),
+            },
             Completion::Failed(error) => self.call(complete, (ticket, Value::Nil, error)),
         };
         self.drain(flags.unwrap_or(0));

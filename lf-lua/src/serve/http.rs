@@ -361,7 +361,11 @@ fn want(cx: &mut Cx<'_>, ticket: f64) {
 fn bytes_of(what: &Completion) -> usize {
     match what {
         Completion::Piece(bytes, _) | Completion::Message(bytes, _) | Completion::Bytes(bytes) => bytes.len(),
-        Completion::Done | Completion::Timeout | Completion::Connected(..) | Completion::Failed(_) => 0,
+        Completion::Done
+        | Completion::Timeout
+        | Completion::Connected(..)
+        | Completion::Answered(_)
+        | Completion::Failed(_) => 0,
     }
 }
 

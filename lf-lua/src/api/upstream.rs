@@ -1,0 +1,266 @@
+//! `lf.upstream`: calls to other servers, for scripts.
+
+use crate::engine::{Completion, Host, Vm};
+use lf_core::upstream::{
+    Answer, Balance, Call, CallError, HttpRequest, Limit, Probe, Protocol, RespValue, Servers, Upstream, UpstreamConfig,
+};
+use lf_core::codec::NsheadHeader;
+use mlua::{Lua, LuaString, Table, Value};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+/// What an upstream of a script is asked with when it is defined.
+type Options = Table;
+
+fn wrong(name: &str, what: &str, expected: &str) -> mlua::Error {
+    mlua::Error::runtime(format!("lf.upstream {name:?}: {what}: {expected}"))
+}
+
+fn seconds(options: &Options, upstream: &str, name: &str, otherwise: Duration) -> mlua::Result<Duration> {
+    Ok(optional_seconds(options, upstream, name)?.unwrap_or(otherwise))
+}
+
+fn optional_seconds(options: &Options, upstream: &str, name: &str) -> mlua::Result<Option<Duration>> {
+    let Some(seconds) = options.get::<Option<f64>>(name)? else { return Ok(None) };
+    Duration::try_from_secs_f64(seconds)
+        .map(Some)
+        .map_err(|_| wrong(upstream, &format!("{name} = {seconds}"), "a number of seconds expected"))
+}
+
+fn count(options: &Options, upstream: &str, name: &str, otherwise: usize) -> mlua::Result<usize> {
+    let Some(count) = options.get::<Option<f64>>(name)? else { return Ok(otherwise) };
+    if !(0.0..=1e15).contains(&count) || count.fract() != 0.0 {
+        return Err(wrong(upstream, &format!("{name} = {count}"), "a whole number from 0 expected"));
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
+    Ok(count as usize)
+}
+
+fn one_of<T>(options: &Options, upstream: &str, name: &str, values: &[(&str, T)]) -> mlua::Result<T>
+where
+    T: Copy,
+{
+    let Some(given) = options.get::<Option<String>>(name)? else { return Ok(values[0].1) };
+    values.iter().find(|(value, _)| *value == given).map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<_> = values.iter().map(|(name, _)| *name).collect();
+        wrong(upstream, &format!("{name} = {given:?}"), &format!("one of {} expected", names.join(", ")))
+    })
+}
+
+const KNOWN: [&str; 26] = [
+    "servers",
+    "file",
+    "proto",
+    "balance",
+    "keepalive",
+    "idle_timeout",
+    "max_connections",
+    "pipeline",
+    "queue",
+    "connect_timeout",
+    "timeout",
+    "retries",
+    "retry_sent",
+    "backup_after",
+    "max_fails",
+    "fail_timeout",
+    "limit",
+    "limit_min",
+    "limit_max",
+    "probe_interval",
+    "probe_timeout",
+    "probe_path",
+    "answer_max",
+    "dns_refresh",
+    "host",
+    "name",
+];
+
+fn config_of(name: &str, options: &Options) -> mlua::Result<UpstreamConfig> {
+    for pair in options.pairs::<Value, Value>() {
+        let (key, _) = pair?;
+        let key = key.to_string()?;
+        if !KNOWN.contains(&key.as_str()) {
+            return Err(wrong(name, &format!("{key} is no option"), &format!("known are {}", KNOWN.join(", "))));
+        }
+    }
+    let base = UpstreamConfig::default();
+    let servers = match (options.get::<Option<Vec<String>>>("servers")?, options.get::<Option<String>>("file")?) {
+        (Some(list), None) => Servers::List(list),
+        (None, Some(path)) => Servers::File(path.into()),
+        _ => return Err(wrong(name, "servers", "either a list in servers or a path in file expected")),
+    };
+    let protocols = [
+        ("nshead", Protocol::Nshead),
+        ("http", Protocol::Http),
+        ("len32", Protocol::Len32),
+        ("line", Protocol::Line),
+        ("redis", Protocol::Redis),
+    ];
+    let balances = [("rr", Balance::RoundRobin), ("p2c", Balance::PowerOfTwo), ("hash", Balance::Hash)];
+    let limit = match options.get::<Value>("limit")? {
+        Value::Nil => Limit::None,
+        Value::String(word) if word == "adaptive" => Limit::Adaptive {
+            min: count(options, name, "limit_min", 8)?,
+            max: count(options, name, "limit_max", 1024)?,
+        },
+        _ => Limit::Constant(count(options, name, "limit", 0)?),
+    };
+    let probe = optional_seconds(options, name, "probe_interval")?.map(|interval| {
+        let timeout = seconds(options, name, "probe_timeout", Duration::from_secs(1))?;
+        Ok::<_, mlua::Error>(Probe { interval, timeout, path: options.get("probe_path")? })
+    });
+    Ok(UpstreamConfig {
+        servers,
+        protocol: one_of(options, name, "proto", &protocols)?,
+        balance: one_of(options, name, "balance", &balances)?,
+        keepalive: count(options, name, "keepalive", base.keepalive)?,
+        idle_timeout: seconds(options, name, "idle_timeout", base.idle_timeout)?,
+        max_connections: count(options, name, "max_connections", base.max_connections)?,
+        pipeline: count(options, name, "pipeline", base.pipeline)?,
+        queue: count(options, name, "queue", base.queue)?,
+        connect_timeout: seconds(options, name, "connect_timeout", base.connect_timeout)?,
+        timeout: seconds(options, name, "timeout", base.timeout)?,
+        retries: u32::try_from(count(options, name, "retries", base.retries as usize)?).unwrap_or(u32::MAX),
+        retry_sent: options.get::<Option<bool>>("retry_sent")?.unwrap_or(base.retry_sent),
+        backup_after: optional_seconds(options, name, "backup_after")?,
+        max_fails: u32::try_from(count(options, name, "max_fails", base.max_fails as usize)?).unwrap_or(u32::MAX),
+        fail_timeout: seconds(options, name, "fail_timeout", base.fail_timeout)?,
+        limit,
+        probe: probe.transpose()?,
+        answer_max: count(options, name, "answer_max", base.answer_max)?,
+        dns_refresh: optional_seconds(options, name, "dns_refresh")?.or(base.dns_refresh),
+        host: options.get("host")?,
+    })
+}
+
+/// What a script asks: a body, or the arguments of a redis command, and what else it says.
+fn call_of(what: &Value, options: Option<&Table>) -> mlua::Result<Call> {
+    let mut call = match what {
+        Value::Table(arguments) => {
+            let arguments = arguments.sequence_values::<LuaString>().collect::<mlua::Result<Vec<_>>>()?;
+            Call::redis(arguments.iter().map(|argument| argument.as_bytes().to_vec()))
+        }
+        Value::Nil => Call::new(Vec::new()),
+        Value::String(body) => Call::new(body.as_bytes().to_vec()),
+        other => Call::new(other.to_string()?.into_bytes()),
+    };
+    let Some(options) = options else { return Ok(call) };
+    call.key = options.get::<Option<LuaString>>("key")?.map(|key| key.as_bytes().to_vec());
+    call.timeout = optional_seconds(options, "call", "timeout")?;
+    call.idempotent = options.get::<Option<bool>>("idempotent")?.unwrap_or(false);
+    let number = |name| options.get::<Option<f64>>(name);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "modulo the width of the field")]
+    let wide = |value: f64| value as i64 as u32;
+    call.log_id = number("log_id")?.map(wide);
+    let (id, version) = (number("id")?, number("version")?);
+    let (provider, reserved) = (options.get::<Option<LuaString>>("provider")?, number("reserved")?);
+    if id.is_some() || version.is_some() || provider.is_some() || reserved.is_some() {
+        let numbers = (id, version, call.log_id.map(f64::from), reserved);
+        call.nshead = Some(crate::engine::header_of(numbers, provider.as_ref()));
+    }
+    let (method, path) = (options.get::<Option<String>>("method")?, options.get::<Option<String>>("path")?);
+    let headers = options.get::<Option<Table>>("headers")?;
+    if method.is_some() || path.is_some() || headers.is_some() {
+        let headers = headers.map(|headers| headers.pairs::<String, String>().collect::<mlua::Result<Vec<_>>>());
+        call.http = Some(HttpRequest {
+            method: method.unwrap_or_default(),
+            path: path.unwrap_or_default(),
+            headers: headers.transpose()?.unwrap_or_default(),
+        });
+    }
+    Ok(call)
+}
+
+/// A value that redis answered, as scripts get it: errors are tables with `err`, as in redis' own scripts.
+fn value_of(lua: &Lua, value: &RespValue) -> mlua::Result<Value> {
+    Ok(match value {
+        RespValue::Simple(text) => Value::String(lua.create_string(text)?),
+        RespValue::Bulk(bytes) => Value::String(lua.create_string(bytes)?),
+        #[allow(clippy::cast_precision_loss, reason = "numbers of scripts are doubles")]
+        RespValue::Integer(number) => Value::Number(*number as f64),
+        RespValue::Nil => Value::Boolean(false),
+        RespValue::Error(text) => Value::Table(lua.create_table_from([("err", lua.create_string(text)?)])?),
+        RespValue::Array(values) => {
+            let table = lua.create_table_with_capacity(values.len(), 0)?;
+            for value in values {
+                table.raw_push(value_of(lua, value)?)?;
+            }
+            Value::Table(table)
+        }
+    })
+}
+
+/// What a call answers to the script: the body (or redis' value) and a table of what else there is; or nil, the error, its kind.
+pub(crate) fn answer_of(lua: &Lua, outcome: &Result<Answer, CallError>) -> mlua::Result<(Value, Value, Value)> {
+    let answer = match outcome {
+        Err(error) => {
+            let (text, kind) = (lua.create_string(error.to_string())?, lua.create_string(error.label())?);
+            return Ok((Value::Nil, Value::String(text), Value::String(kind)));
+        }
+        Ok(answer) => answer,
+    };
+    let about = lua.create_table()?;
+    about.raw_set("server", &*answer.server)?;
+    about.raw_set("tries", answer.tries)?;
+    about.raw_set("took", answer.took.as_secs_f64())?;
+    if answer.by_backup {
+        about.raw_set("by_backup", true)?;
+    }
+    if answer.status != 0 {
+        about.raw_set("status", answer.status)?;
+        let headers = lua.create_table()?;
+        for (name, value) in &answer.headers {
+            headers.raw_set(name.to_ascii_lowercase(), lua.create_string(value)?)?;
+        }
+        about.raw_set("headers", headers)?;
+    }
+    if let Some(NsheadHeader { id, version, log_id, provider, reserved }) = answer.nshead {
+        about.raw_set("id", id)?;
+        about.raw_set("version", version)?;
+        about.raw_set("log_id", log_id)?;
+        about.raw_set("reserved", reserved)?;
+        let end = provider.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        about.raw_set("provider", lua.create_string(&provider[..end])?)?;
+    }
+    let value = match &answer.value {
+        Some(value) => value_of(lua, value)?,
+        None => Value::String(lua.create_string(&answer.body)?),
+    };
+    Ok((value, Value::Table(about), Value::Nil))
+}
+
+/// Puts what the prelude needs for `lf.upstream` into `rt`.
+pub(crate) fn install(lua: &Lua, rt: &Table, host: &Arc<Host>, vm: &Arc<OnceLock<Weak<Vm>>>) -> mlua::Result<()> {
+    let by_define = Arc::clone(host);
+    rt.set(
+        "upstream",
+        lua.create_function(move |_, (name, options): (String, Table)| {
+            let config = config_of(&name, &options)?;
+            let Some(upstreams) = by_define.upstreams.get() else { return Ok(()) };
+            upstreams.add(&name, config).map(drop).map_err(mlua::Error::external)
+        })?,
+    )?;
+    let (by_call, of) = (Arc::clone(host), Arc::clone(vm));
+    rt.set(
+        "call",
+        lua.create_function(move |_, (ticket, name, what, options): (f64, LuaString, Value, Option<Table>)| {
+            let call = call_of(&what, options.as_ref())?;
+            let (Some(vm), Some(remote)) = (of.get().and_then(Weak::upgrade), by_call.remote()) else { return Ok(false) };
+            let Some(upstream) = by_call.upstream(&name.to_string_lossy()) else { return Ok(false) };
+            let group = vm.group;
+            upstream.call(remote, group, call, move |outcome| {
+                vm.complete(ticket, Completion::Answered(Box::new(outcome)));
+            });
+            Ok(true)
+        })?,
+    )?;
+    let by_look = Arc::clone(host);
+    rt.set(
+        "upstream_servers",
+        lua.create_function(move |lua, name: String| {
+            let upstream: Option<Upstream> = by_look.upstream(&name);
+            upstream.map(|upstream| lua.create_sequence_from(upstream.servers().iter().map(|name| name.to_string()))).transpose()
+        })?,
+    )
+}

@@ -1,0 +1,49 @@
+-- Calls to other servers.
+
+local rt, I, lf = ...
+
+local type, error, setmetatable = type, error, setmetatable
+
+local Upstream = { __metatable = false }
+Upstream.__index = Upstream
+
+-- Defines an upstream, or finds the one that was defined.
+function lf.upstream(name, options)
+    if type(name) ~= "string" then error("bad argument #1 to 'upstream' (a name expected, got " .. type(name) .. ")", 2) end
+    if options then rt.upstream(name, options) end
+    return setmetatable({ name = name }, Upstream)
+end
+
+-- The answer's body (of redis, its value) and what else is known of it; or nil, an error and its kind.
+function Upstream:call(body, options)
+    local ticket = I.ticket()
+    -- The upstream keeps the time; this is for the case that it cannot.
+    rt.deadline(ticket, (options and options.timeout or 3600) + 1)
+    if not rt.call(ticket, self.name, body, options) then
+        I.cancel()
+        return nil, "there is no upstream " .. self.name .. " in a server that runs", "no_upstream"
+    end
+    return I.wait()
+end
+
+-- HTTP: the same with a method and a path.
+function Upstream:get(path, options)
+    local all = { method = "GET", path = path, idempotent = true }
+    for key, value in pairs(options or {}) do all[key] = value end
+    return self:call(nil, all)
+end
+
+function Upstream:post(path, body, options)
+    local all = { method = "POST", path = path }
+    for key, value in pairs(options or {}) do all[key] = value end
+    return self:call(body, all)
+end
+
+-- Redis: redis:command("SET", "key", "value").
+function Upstream:command(...)
+    local value, about, kind = self:call({ ... })
+    if type(value) == "table" and value.err then return nil, value.err, "redis" end
+    return value, about, kind
+end
+
+function Upstream:servers() return rt.upstream_servers(self.name) or {} end
