@@ -357,16 +357,16 @@ impl CourseArgs {
 
     /// A run against `target` with messages of `size` bytes.
     pub(crate) fn plan(&self, target: Target, mode: Mode, size: usize, server_pid: Option<u32>) -> Plan {
-        let by_default = match (mode, &target) {
-            (Mode::Short(_), Target::Tcp(SocketAddr::V4(address))) if address.ip().is_loopback() => SHORT_SOURCES,
-            _ => 0,
+        let by_default = match &target {
+            Target::Tcp(SocketAddr::V4(address)) if address.ip().is_loopback() && mode.is_short() => SHORT_SOURCES,
+            Target::Tcp(_) | Target::Unix(_) => 0,
         };
         Plan {
             target,
             mode,
             size,
             connections: self.connections,
-            depth: if matches!(mode, Mode::Short(_)) { 1 } else { self.depth },
+            depth: if mode.is_short() { 1 } else { self.depth },
             threads: self.threads,
             sources: self.sources.unwrap_or(by_default),
             duration: self.duration,
@@ -379,9 +379,9 @@ impl CourseArgs {
 }
 
 /// Refuses a rate that no schedule can follow.
-pub(crate) fn rate_mode(rate: f64) -> Result<Mode> {
+pub(crate) fn checked_rate(rate: f64) -> Result<f64> {
     if rate.is_finite() && rate > 0.0 {
-        return Ok(Mode::Rate(rate));
+        return Ok(rate);
     }
     bail!("--rate {rate}: give a number of requests per second above 0")
 }
@@ -408,6 +408,6 @@ mod tests {
 
     #[test]
     fn a_rate_of_nothing_is_refused() {
-        assert!(rate_mode(0.0).is_err() && rate_mode(f64::NAN).is_err() && rate_mode(1.0).is_ok());
+        assert!(checked_rate(0.0).is_err() && checked_rate(f64::NAN).is_err() && checked_rate(1.0).is_ok());
     }
 }

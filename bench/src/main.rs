@@ -55,7 +55,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Long(load)) => measure(&load, Mode::Long),
         Some(Command::Short { load, short }) => measure(&load, Mode::Short(short.close)),
         Some(Command::Mixed { load, mixed }) => measure(&load, mixed.mode()),
-        Some(Command::Rate { load, rate }) => measure(&load, cli::rate_mode(rate)?),
+        Some(Command::Rate { load, rate }) => measure(&load, Mode::Rate(cli::checked_rate(rate)?)),
         Some(Command::Http(args)) => browse(&args),
         Some(Command::Nshead(args)) => call(&args),
         Some(Command::Serve(args)) => serve(&args).map(|()| ExitCode::SUCCESS),

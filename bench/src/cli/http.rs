@@ -25,8 +25,8 @@ pub(crate) struct HttpArgs {
     /// Send this file as the body
     #[arg(long, value_name = "FILE", conflicts_with = "body")]
     pub(crate) body_file: Option<PathBuf>,
-    /// A connection for each request, always --connections of them in flight
-    #[arg(long, conflicts_with_all = ["rate", "depth"])]
+    /// A connection for each request: --connections of them in flight, with --rate at most so many
+    #[arg(long, conflicts_with = "depth")]
     pub(crate) short: bool,
     /// How a connection of one request is closed
     #[arg(long, default_value = "fin", requires = "short")]

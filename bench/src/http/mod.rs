@@ -41,10 +41,11 @@ pub(crate) struct Path {
 /// If the options make no request, or as [`load::run`] says.
 pub(crate) fn run(args: &HttpArgs, progress: &Progress) -> Result<Found> {
     let requests = Requests::of(args)?;
-    let mode = match args.rate {
-        Some(rate) => crate::cli::rate_mode(rate)?,
-        None if args.short => Mode::Short(args.close),
-        None => Mode::Long,
+    let mode = match (args.rate.map(crate::cli::checked_rate).transpose()?, args.short) {
+        (Some(rate), true) => Mode::ShortRate(args.close, rate),
+        (Some(rate), false) => Mode::Rate(rate),
+        (None, true) => Mode::Short(args.close),
+        (None, false) => Mode::Long,
     };
     let plan = args.course.plan(args.target.clone(), mode, requests.body_bytes, args.server_pid);
     load(requests, &plan, args.seed, progress)

@@ -69,6 +69,8 @@ pub(crate) enum Mode {
     },
     /// Requests at a fixed rate per second, whatever the server does.
     Rate(f64),
+    /// As `Short`, at a fixed rate per second.
+    ShortRate(Close, f64),
 }
 
 impl Mode {
@@ -78,6 +80,20 @@ impl Mode {
             Mode::Short(_) => "short",
             Mode::Mixed { .. } => "mixed",
             Mode::Rate(_) => "rate",
+            Mode::ShortRate(..) => "short at a rate",
+        }
+    }
+
+    /// Whether a connection carries one request.
+    pub(crate) fn is_short(self) -> bool {
+        matches!(self, Mode::Short(_) | Mode::ShortRate(..))
+    }
+
+    /// Requests per second, in an open loop.
+    pub(crate) fn rate(self) -> Option<f64> {
+        match self {
+            Mode::Rate(rate) | Mode::ShortRate(_, rate) => Some(rate),
+            Mode::Long | Mode::Short(_) | Mode::Mixed { .. } => None,
         }
     }
 }
@@ -146,7 +162,7 @@ impl Plan {
     fn classes_of(&self, index: u32) -> Vec<Class> {
         let slow = match self.mode {
             Mode::Mixed { slow_connections, .. } => slow_connections,
-            Mode::Long | Mode::Short(_) | Mode::Rate(_) => 0,
+            Mode::Long | Mode::Short(_) | Mode::Rate(_) | Mode::ShortRate(..) => 0,
         };
         (0..self.connections)
             .filter(|number| number % self.threads == index)
@@ -158,15 +174,12 @@ impl Plan {
     fn ask(&self) -> Ask {
         match self.mode {
             Mode::Mixed { ask, .. } => ask,
-            Mode::Long | Mode::Short(_) | Mode::Rate(_) => Ask::Nothing,
+            Mode::Long | Mode::Short(_) | Mode::Rate(_) | Mode::ShortRate(..) => Ask::Nothing,
         }
     }
 
     fn rate_per_thread(&self) -> Option<f64> {
-        match self.mode {
-            Mode::Rate(rate) => Some(rate / f64::from(self.threads)),
-            Mode::Long | Mode::Short(_) | Mode::Mixed { .. } => None,
-        }
+        self.mode.rate().map(|rate| rate / f64::from(self.threads))
     }
 }
 
@@ -220,7 +233,7 @@ impl<D: Dialect> Crew<D> {
             let thread = Thread { plan: plan.clone(), index, sources, scribe };
             crew.gauges.push(gauge);
             let run = move || match thread.plan.mode {
-                Mode::Short(close) => short::run(thread, close, dialect),
+                Mode::Short(close) | Mode::ShortRate(close, _) => short::run(thread, close, dialect),
                 Mode::Long | Mode::Mixed { .. } | Mode::Rate(_) => steady::run(thread, dialect),
             };
             let spawned = std::thread::Builder::new().name(format!("load-{index}")).spawn(run);

@@ -1,7 +1,7 @@
 //! What a run has found: rates, latencies, errors, and whether the generator itself was the limit.
 
+use super::Plan;
 use super::tally::{Faults, Tally, new_histogram};
-use super::{Mode, Plan};
 use crate::account::Use;
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -136,7 +136,7 @@ impl Outcome {
         let seconds = window.time.as_secs_f64();
         let own = server.as_ref().map(|server| server.cores + cpu_us / 1e6 / seconds);
         let machine = window.machine.as_secs_f64() / seconds;
-        let open_loop = matches!(plan.mode, Mode::Rate(_));
+        let open_loop = plan.mode.rate().is_some();
         Outcome {
             mode: plan.mode.name(),
             target: plan.target.to_string(),

@@ -190,10 +190,10 @@ pub(crate) fn run(args: &CompareArgs, lf_echo: Option<&Path>, lf_lua: Option<&Pa
     let mut settings = Settings::of(args, lf_echo)?;
     settings.yard.lf_lua = lf_lua.map(Path::to_path_buf);
     settings.yard.frame = Frame::Line;
-    crate::cli::rate_mode(args.lua.blocking_rate)?;
+    let rate = crate::cli::checked_rate(args.lua.blocking_rate)?;
     let parts = if args.lua.only.is_empty() { PARTS.to_vec() } else { args.lua.only.clone() };
     let field = settings.between_pins(|| Field::start(&settings.yard, &parts))?;
-    let bouts = field.bouts(&parts, args.lua.blocking_rate);
+    let bouts = field.bouts(&parts, rate);
     if bouts.is_empty() {
         bail!("nothing is left to measure: {}", field.skipped.join("; "));
     }

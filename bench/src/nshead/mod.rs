@@ -41,7 +41,7 @@ pub(crate) fn run(args: &NsheadArgs, progress: &Progress) -> Result<Found> {
     let (source, size, frames) = source_of(args)?;
     let capture = args.capture.as_deref().map(Capture::create).transpose()?.map(Arc::new);
     let mode = match args.rate {
-        Some(rate) => crate::cli::rate_mode(rate)?,
+        Some(rate) => Mode::Rate(crate::cli::checked_rate(rate)?),
         None => Mode::Long,
     };
     let mut plan = args.course.plan(args.target.clone(), mode, size, args.server_pid);
