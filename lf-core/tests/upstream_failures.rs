@@ -166,9 +166,9 @@ fn half_a_frame_garbage_and_too_much_are_told_apart() {
     let outcome = |protocol, answer: &'static [u8]| {
         let backend = Backend::start(move |visit| {
             if protocol == Protocol::Http {
-                drop(visit.http())
+                drop(visit.http());
             } else {
-                drop(visit.read(1))
+                drop(visit.read(1));
             }
             visit.say(answer);
         });
