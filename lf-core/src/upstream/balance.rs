@@ -110,8 +110,8 @@ mod tests {
     use crate::upstream::roster::{Roster, Spec, muster};
 
     fn servers(list: &[&str]) -> Roster {
-        let specs: Vec<_> = list.iter().map(|text| Spec::parse(text).unwrap()).collect();
-        muster("be", &specs, &[]).unwrap()
+        let specs: Vec<_> = list.iter().map(|text| Spec::parse(text).expect("a server")).collect();
+        muster("be", &specs, &[]).expect("a roster")
     }
 
     #[test]

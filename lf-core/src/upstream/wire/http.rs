@@ -269,7 +269,7 @@ mod tests {
     }
 
     fn body(bytes: &[u8]) -> (Vec<u8>, usize, bool) {
-        let (answer, consumed) = read(bytes).unwrap().unwrap();
+        let (answer, consumed) = read(bytes).expect("no error").expect("a whole answer");
         (answer.body, consumed, answer.keep)
     }
 

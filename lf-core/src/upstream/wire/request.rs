@@ -104,7 +104,7 @@ mod tests {
     fn http(head: HttpRequest, body: &str) -> Result<String, &'static str> {
         let call = Call { http: Some(head), ..Call::new(body) };
         let config = UpstreamConfig { protocol: Protocol::Http, ..UpstreamConfig::default() };
-        write(&call, "be", &config, 0).map(|request| String::from_utf8(request.bytes).unwrap())
+        write(&call, "be", &config, 0).map(|request| String::from_utf8(request.bytes).expect("text"))
     }
 
     #[test]
