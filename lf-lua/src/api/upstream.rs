@@ -157,7 +157,7 @@ fn call_of(what: &Value, options: Option<&Table>) -> mlua::Result<Call> {
     let (provider, reserved) = (options.get::<Option<LuaString>>("provider")?, number("reserved")?);
     if id.is_some() || version.is_some() || provider.is_some() || reserved.is_some() {
         let numbers = (id, version, call.log_id.map(f64::from), reserved);
-        call.nshead = Some(crate::engine::header_of(numbers, provider.as_ref()));
+        call.nshead = Some(crate::engine::header_of(numbers, provider.as_ref().map(|it| it.as_bytes()).as_deref()));
     }
     let (method, path) = (options.get::<Option<String>>("method")?, options.get::<Option<String>>("path")?);
     let headers = options.get::<Option<Table>>("headers")?;

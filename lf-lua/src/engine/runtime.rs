@@ -191,7 +191,7 @@ fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Resul
     type Rpc = (u32, u32, bool, Option<f64>, Option<f64>, Option<f64>, Option<LuaString>, Option<f64>, LuaString);
     rt.set("nshead", lua.create_function(move |_, call: Rpc| {
         let (slot, generation, ok, id, version, log_id, provider, reserved, body) = call;
-        let mut header = header_of((id, version, log_id, reserved), provider.as_ref());
+        let mut header = header_of((id, version, log_id, reserved), provider.as_ref().map(|provider| provider.as_bytes()).as_deref());
         if !ok {
             header.provider = crate::serve::NSHEAD_FAILED;
         }

@@ -5,13 +5,12 @@ use super::deadlines::Deadlines;
 use super::host::Host;
 use super::runtime;
 use super::strand::{Actor, Owner, Strand};
-use super::sys;
+use super::sys::{self, Arg, Entry, Returned};
 use crate::api;
-use bstr::BStr;
 use lf_core::codec::NsheadHeader;
 use lf_core::upstream::CallError;
 use lf_core::{Peer, Token};
-use mlua::{Function, IntoLuaMulti, Lua, LuaString, Table, Value};
+use mlua::{Function, Lua, Table};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -125,31 +124,64 @@ pub(crate) struct Request<'a> {
 }
 
 /// What came of a call for an HTTP request.
-pub(crate) struct Answer {
-    pub(crate) suspended: bool,
-    /// Status, body, content type and fields, unless it is suspended or has answered by itself.
-    pub(crate) whole: Option<(u16, LuaString, Option<LuaString>, Option<Table>)>,
-}
-
-/// What came of a call for an nshead request.
-pub(crate) enum NsheadAnswer {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// It goes on.
     Suspended,
-    Whole { failed: bool, header: NsheadHeader, body: LuaString },
+    /// The answer was handed over.
+    Whole,
+    /// It has answered in pieces.
+    ByItself,
+    /// Nothing came back.
+    Failed,
 }
 
+/// A whole answer, where the script has left it.
+pub(crate) struct Whole<'a> {
+    returned: &'a Returned,
+    pub(crate) status: u16,
+    pub(crate) body: &'a [u8],
+}
+
+impl Whole<'_> {
+    /// The content type; empty if it is among the fields.
+    pub(crate) fn kind(&self) -> Option<&[u8]> {
+        self.returned.bytes(3)
+    }
+
+    /// Names and values of fields; those that are not UTF-8 are left out.
+    pub(crate) fn fields(&self) -> Vec<(String, String)> {
+        let (mut fields, mut name) = (Vec::new(), None);
+        self.returned.each(4, |bytes| {
+            let text = String::from_utf8(bytes.to_vec()).ok();
+            match name.take() {
+                None => name = Some(text),
+                Some(name) => fields.extend(name.zip(text)),
+            }
+        });
+        fields
+    }
+}
+
+fn kind_of(text: bool) -> &'static str {
+    if text { "text" } else { "binary" }
+}
+
+/// The functions of the prelude.
 struct Calls {
-    http: Function,
-    http_stream: Function,
-    websocket: Function,
-    accept: Function,
-    tcp: Function,
-    nshead: Function,
+    http: Entry,
+    http_stream: Entry,
+    websocket: Entry,
+    accept: Entry,
+    tcp: Entry,
+    nshead: Entry,
     complete: Function,
-    closed: Function,
-    drain: Function,
-    left: Function,
-    retire: Function,
-    counts: Function,
+    complete_with: Entry,
+    closed: Entry,
+    drain: Entry,
+    left: Entry,
+    retire: Entry,
+    counts: Entry,
 }
 
 /// The Lua state and what goes with it. Whoever works with it owns the strand.
@@ -215,19 +247,21 @@ impl Vm {
         watch.loading(|| runtime::run_main(&lua, &internals, source))?;
         let definitions: Table = internals.get("definitions")?;
         let definitions = definitions.sequence_values::<Table>().collect::<mlua::Result<Definitions>>()?;
+        let entry = |name: &str| Entry::new(&lua, &internals.get(name)?);
         let calls = Calls {
-            http: internals.get("http")?,
-            http_stream: internals.get("http_stream")?,
-            websocket: internals.get("websocket")?,
-            accept: internals.get("accept")?,
-            tcp: internals.get("tcp")?,
-            nshead: internals.get("nshead")?,
+            http: entry("http")?,
+            http_stream: entry("http_stream")?,
+            websocket: entry("websocket")?,
+            accept: entry("accept")?,
+            tcp: entry("tcp")?,
+            nshead: entry("nshead")?,
             complete: internals.get("complete")?,
-            closed: internals.get("closed")?,
-            drain: internals.get("drain")?,
-            left: internals.get("left")?,
-            retire: internals.get("retire")?,
-            counts: internals.get("counts")?,
+            complete_with: entry("complete")?,
+            closed: entry("closed")?,
+            drain: entry("drain")?,
+            left: entry("left")?,
+            retire: entry("retire")?,
+            counts: entry("counts")?,
         };
         let timer = Arc::new(Timer { token: OnceLock::new(), armed_ms: AtomicU64::new(u64::MAX) });
         let engine = Engine {
@@ -290,13 +324,19 @@ impl Vm {
 }
 
 impl Engine {
-    /// Runs a function of the prelude. What fails there is a defect of ours; it is logged, and `None`.
-    fn call<R: mlua::FromLuaMulti>(&self, function: &Function, args: impl IntoLuaMulti) -> Option<R> {
+    /// Runs a function of the prelude. What fails there is a defect of ours, or the work of a script that leads it astray; it is
+    /// logged, and `None`.
+    fn call(&self, entry: Entry, args: &[Arg<'_>]) -> Option<Returned> {
         self.watch.begin();
-        let result = function.call(args);
+        let result = sys::call(&self.lua, entry, args);
         self.watch.end();
         self.arm_timer();
         result.map_err(|error| tracing::error!(%error, "a call into the script's VM failed")).ok()
+    }
+
+    /// Runs a function that answers flags.
+    fn flags(&self, entry: Entry, args: &[Arg<'_>]) -> u32 {
+        self.call(entry, args).map_or(0, |returned| returned.u32(0))
     }
 
     /// Sees to it that the timer fires in time for the first deadline.
@@ -310,12 +350,12 @@ impl Engine {
         }
     }
 
-    fn enter(&self, token: Token, peer: Peer) {
+    fn enter(&self, token: Token, peer: Peer, head: &[u8]) {
         let mut stage = self.stage.lock();
         stage.current = Some(token);
         stage.peer = Some(peer);
         stage.head.clear();
-        stage.commands.clear();
+        stage.head.extend_from_slice(head);
     }
 
     /// The turn of the current connection goes on without the script. Answers what it wants of it.
@@ -326,83 +366,84 @@ impl Engine {
     }
 
     /// Runs threads that may go on.
-    fn drain(&self, flags: u32) {
-        if flags & READY != 0 {
-            let mut flags = flags;
-            // What they set going in turn is left for after the other events.
-            for _ in 0..DRAINS_MAX {
-                if flags & READY == 0 {
-                    return;
-                }
-                flags = self.call::<u32>(&self.calls.drain, ()).unwrap_or(0);
+    fn drain(&self, mut flags: u32) {
+        // What they set going in turn is left for after the other events.
+        for _ in 0..DRAINS_MAX {
+            if flags & READY == 0 {
+                return;
             }
+            flags = self.flags(self.calls.drain, &[]);
         }
     }
 
-    /// Serves a request whose body has come whole. The second value is what the script wants of the connection.
-    pub(crate) fn http(&mut self, request: &Request<'_>, body: Option<&[u8]>) -> (Answer, Vec<u8>) {
-        self.enter(request.token, request.peer);
-        self.stage.lock().head.extend_from_slice(request.head);
+    /// Calls a function with what is known of a request. `f` reads what it returns.
+    fn request<R>(&self, entry: Entry, request: &Request<'_>, body: Option<&[u8]>, f: impl FnOnce(Option<&Returned>) -> R) -> R {
+        self.enter(request.token, request.peer, request.head);
         let (slot, generation) = split(request.token);
-        let params = self.params(request.params);
-        let args = (request.handler, slot, generation, request.method, request.path, request.query, body.map(BStr::new), params);
-        let answer = self.answer(&self.calls.http, args);
-        (answer, self.leave())
+        let fixed = [
+            request.handler.into(),
+            slot.into(),
+            generation.into(),
+            request.method.into(),
+            request.path.into(),
+            request.query.map(str::as_bytes).into(),
+            body.into(),
+        ];
+        if request.params.is_empty() {
+            return f(self.call(entry, &fixed).as_ref());
+        }
+        let params = request.params.iter().flat_map(|(name, value)| [name.as_str().into(), value.as_str().into()]);
+        let args: Vec<Arg<'_>> = fixed.into_iter().chain(params).collect();
+        f(self.call(entry, &args).as_ref())
     }
 
-    /// Serves a request whose body is still to come.
-    pub(crate) fn http_stream(&mut self, request: &Request<'_>) -> (Answer, Vec<u8>) {
-        self.enter(request.token, request.peer);
-        self.stage.lock().head.extend_from_slice(request.head);
-        let (slot, generation) = split(request.token);
-        let params = self.params(request.params);
-        let args = (request.handler, slot, generation, request.method, request.path, request.query, params);
-        let answer = self.answer(&self.calls.http_stream, args);
-        (answer, self.leave())
-    }
-
-    fn answer(&self, function: &Function, args: impl IntoLuaMulti) -> Answer {
-        type Returned = (u32, Option<u16>, Option<LuaString>, Option<LuaString>, Option<Table>);
-        let Some((flags, status, body, kind, fields)) = self.call::<Returned>(function, args) else {
-            return Answer { suspended: false, whole: None };
-        };
+    /// Serves a request whose body has come whole, or, with `stream`, is still to come. `respond` gets status, type, fields
+    /// (name, value, name ...) and body, unless the call is suspended or has answered by itself. Answers whether it is suspended,
+    /// and what the script wants of the connection.
+    pub(crate) fn http(
+        &mut self,
+        request: &Request<'_>,
+        body: Option<&[u8]>,
+        stream: bool,
+        respond: impl FnOnce(&Whole<'_>),
+    ) -> (Served, Vec<u8>) {
+        let entry = if stream { self.calls.http_stream } else { self.calls.http };
+        let (flags, served) = self.request(entry, request, body, |returned| {
+            let Some(returned) = returned else { return (0, Served::Failed) };
+            let flags = returned.u32(0);
+            if flags & SUSPENDED != 0 {
+                return (flags, Served::Suspended);
+            }
+            let Some(body) = returned.bytes(2) else { return (flags, Served::ByItself) };
+            respond(&Whole { returned, status: u16::try_from(returned.u32(1)).unwrap_or(500), body });
+            (flags, Served::Whole)
+        });
+        let commands = self.leave();
         self.drain(flags);
-        let whole = status.zip(body).map(|(status, body)| (status, body, kind, fields));
-        Answer { suspended: flags & SUSPENDED != 0, whole }
-    }
-
-    fn params(&self, params: &[(String, String)]) -> Option<Table> {
-        if params.is_empty() {
-            return None;
-        }
-        self.lua.create_table_from(params.iter().map(|(name, value)| (name.as_str(), value.as_str()))).ok()
+        (served, commands)
     }
 
     /// Whether a WebSocket may be opened: 101, or the status and text to refuse it with.
     pub(crate) fn accept(&mut self, request: &Request<'_>) -> (u16, Option<String>) {
-        self.enter(request.token, request.peer);
-        self.stage.lock().head.extend_from_slice(request.head);
-        let (slot, generation) = split(request.token);
-        let params = self.params(request.params);
-        let args = (request.handler, slot, generation, request.method, request.path, request.query, params);
-        let answer = self.call::<(u16, Option<LuaString>)>(&self.calls.accept, args);
+        let answer = self.request(self.calls.accept, request, None, |returned| {
+            let Some(returned) = returned else { return (500, None) };
+            let text = returned.bytes(1).map(|text| String::from_utf8_lossy(text).into_owned());
+            (u16::try_from(returned.u32(0)).unwrap_or(500), text)
+        });
         self.leave();
-        answer.map_or((500, None), |(status, text)| (status, text.map(|text| text.to_string_lossy())))
+        answer
     }
 
     /// Begins to serve a WebSocket; what the script wants of it.
     pub(crate) fn websocket(&mut self, request: &Request<'_>) -> Vec<u8> {
-        self.enter(request.token, request.peer);
-        self.stage.lock().head.extend_from_slice(request.head);
-        let (slot, generation) = split(request.token);
-        let params = self.params(request.params);
-        let args = (request.handler, slot, generation, request.method, request.path, request.query, params);
-        let flags = self.call::<u32>(&self.calls.websocket, args).unwrap_or(0);
+        let flags = self.request(self.calls.websocket, request, None, |returned| returned.map_or(0, |it| it.u32(0)));
+        let commands = self.leave();
         self.drain(flags);
-        self.leave()
+        commands
     }
 
-    /// Serves a frame of `lf.tcp`. `send` gets what goes out. Answers whether the call is suspended.
+    /// Serves a frame of `lf.tcp`. `send` gets what goes out. Answers whether the call is suspended, and what the script wants
+    /// of the connection.
     pub(crate) fn tcp(
         &mut self,
         handler: u32,
@@ -411,52 +452,57 @@ impl Engine {
         raw: bool,
         mut send: impl FnMut(&[u8]),
     ) -> (bool, Vec<u8>) {
-        self.enter(token, peer);
+        self.enter(token, peer, b"");
         let (slot, generation) = split(token);
-        let args = (handler, slot, generation, BStr::new(frame), raw);
-        let (flags, out) = self.call::<(u32, Value)>(&self.calls.tcp, args).unwrap_or((FAILED, Value::Nil));
-        match &out {
-            Value::String(frame) => send(&frame.as_bytes()),
-            Value::Table(frames) => {
-                for frame in frames.sequence_values::<LuaString>().flatten() {
-                    send(&frame.as_bytes());
-                }
+        let args = [handler.into(), slot.into(), generation.into(), Arg::Bytes(frame), Arg::Bool(raw)];
+        let flags = self.call(self.calls.tcp, &args).map_or(FAILED, |returned| {
+            match returned.bytes(1) {
+                Some(frame) => send(frame),
+                None => _ = returned.each(1, send),
             }
-            _ => {}
-        }
-        self.drain(flags);
+            returned.u32(0)
+        });
         let mut commands = self.leave();
         if flags & (CLOSE | FAILED) != 0 {
             Command::Close.write(&mut commands);
         }
+        self.drain(flags);
         (flags & SUSPENDED != 0, commands)
     }
 
-    /// Serves an nshead request.
+    /// Serves an nshead request. `respond` gets the answer, and whether the script failed, unless the call is suspended.
     pub(crate) fn nshead(
         &mut self,
         handler: u32,
         (token, peer): (Token, Peer),
         header: &NsheadHeader,
         body: &[u8],
-    ) -> (NsheadAnswer, Vec<u8>) {
-        type Returned = (u32, Option<LuaString>, Option<f64>, Option<f64>, Option<f64>, Option<LuaString>, Option<f64>);
-        self.enter(token, peer);
+        respond: impl FnOnce(bool, NsheadHeader, &[u8]),
+    ) -> (bool, Vec<u8>) {
+        self.enter(token, peer, b"");
         let (slot, generation) = split(token);
-        let provider = BStr::new(header.provider.trim_ascii_end_nul());
         let NsheadHeader { id, version, log_id, reserved, .. } = *header;
-        let args = (handler, slot, generation, id, version, log_id, provider, reserved, BStr::new(body));
-        let returned = self.call::<Returned>(&self.calls.nshead, args);
-        let (flags, answer) = match returned {
-            Some((flags, Some(body), id, version, log_id, provider, reserved)) => {
-                let header = header_of((id, version, log_id, reserved), provider.as_ref());
-                (flags, NsheadAnswer::Whole { failed: flags & FAILED != 0, header, body })
-            }
-            Some((flags, ..)) => (flags, NsheadAnswer::Suspended),
-            None => (0, NsheadAnswer::Suspended),
-        };
+        let args = [
+            handler.into(),
+            slot.into(),
+            generation.into(),
+            u32::from(id).into(),
+            u32::from(version).into(),
+            log_id.into(),
+            Arg::Bytes(header.provider.trim_ascii_end_nul()),
+            reserved.into(),
+            Arg::Bytes(body),
+        ];
+        let (flags, suspended) = self.call(self.calls.nshead, &args).map_or((0, false), |returned| {
+            let flags = returned.u32(0);
+            let Some(body) = returned.bytes(1) else { return (flags, true) };
+            let numbers = (returned.number(2), returned.number(3), returned.number(4), returned.number(6));
+            respond(flags & FAILED != 0, header_of(numbers, returned.bytes(5)), body);
+            (flags, false)
+        });
+        let commands = self.leave();
         self.drain(flags);
-        (answer, self.leave())
+        (suspended, commands)
     }
 
     /// Bytes that the Lua state uses; if it seems to be more than `limit`, without its garbage.
@@ -470,27 +516,45 @@ impl Engine {
     }
 
     fn complete(&self, ticket: f64, with: Completion) {
-        let complete = &self.calls.complete;
-        let flags: Option<u32> = match with {
-            Completion::Done => self.call(complete, (ticket, true)),
-            Completion::Timeout => self.call(complete, (ticket, Value::Nil, "timeout")),
-            Completion::Bytes(bytes) => self.call(complete, (ticket, BStr::new(&bytes))),
-            Completion::Piece(bytes, last) => self.call(complete, (ticket, BStr::new(&bytes), Value::Nil, last)),
+        let ticket = Arg::Number(ticket);
+        let error = |text: &'static str| [ticket, Arg::Nil, text.into()];
+        let flags = match &with {
+            Completion::Done => self.flags(self.calls.complete_with, &[ticket, Arg::Bool(true)]),
+            Completion::Timeout => self.flags(self.calls.complete_with, &error("timeout")),
+            Completion::Failed(text) => self.flags(self.calls.complete_with, &[ticket, Arg::Nil, text.as_str().into()]),
+            Completion::Bytes(bytes) => self.flags(self.calls.complete_with, &[ticket, Arg::Bytes(bytes)]),
+            Completion::Piece(bytes, last) => {
+                self.flags(self.calls.complete_with, &[ticket, Arg::Bytes(bytes), Arg::Nil, Arg::Bool(*last)])
+            }
             Completion::Message(bytes, text) => {
-                let kind = if text { "text" } else { "binary" };
-                self.call(complete, (ticket, BStr::new(&bytes), Value::Nil, kind))
+                let args = [ticket, Arg::Bytes(bytes), Arg::Nil, kind_of(*text).into()];
+                self.flags(self.calls.complete_with, &args)
             }
             Completion::Connected(token, peer) => {
-                let (slot, generation) = split(token);
-                self.call(complete, (ticket, slot, generation, peer.to_string()))
+                let (slot, generation) = split(*token);
+                let peer = peer.to_string();
+                self.flags(self.calls.complete_with, &[ticket, slot.into(), generation.into(), peer.as_str().into()])
             }
-            Completion::Answered(outcome) => match api::upstream::answer_of(&self.lua, &outcome) {
-                Ok((body, about, kind)) => self.call(complete, (ticket, body, about, kind)),
-                Err(error) => self.call(complete, (ticket, Value::Nil, error.to_string(), "memory")),
-            },
-            Completion::Failed(error) => self.call(complete, (ticket, Value::Nil, error)),
+            Completion::Answered(outcome) => self.answered(ticket, outcome),
         };
-        self.drain(flags.unwrap_or(0));
+        self.drain(flags);
+    }
+
+    /// An upstream has answered: that is more than plain values.
+    fn answered(&self, ticket: Arg<'_>, outcome: &Result<lf_core::upstream::Answer, CallError>) -> u32 {
+        let Arg::Number(number) = ticket else { return 0 };
+        let (body, about, kind) = match api::upstream::answer_of(&self.lua, outcome) {
+            Ok(answer) => answer,
+            Err(error) => {
+                let text = error.to_string();
+                return self.flags(self.calls.complete_with, &[ticket, Arg::Nil, text.as_str().into(), "memory".into()]);
+            }
+        };
+        self.watch.begin();
+        let result = self.calls.complete.call::<u32>((number, body, about, kind));
+        self.watch.end();
+        self.arm_timer();
+        result.map_err(|error| tracing::error!(%error, "a call into the script's VM failed")).unwrap_or(0)
     }
 
     /// Keeps what a connection has left for who will ask for it.
@@ -498,15 +562,16 @@ impl Engine {
         let (slot, generation) = split(token);
         for what in left {
             if let Completion::Message(bytes, text) = what {
-                let kind = if text { "text" } else { "binary" };
-                let _ = self.call::<u32>(&self.calls.left, (slot, generation, BStr::new(&bytes), kind));
+                let args = [slot.into(), generation.into(), Arg::Bytes(&bytes), kind_of(text).into()];
+                self.flags(self.calls.left, &args);
             }
         }
     }
 
     /// Calls in progress, those of them that wait, and coroutines that rest.
     pub(crate) fn counts(&self) -> (u32, u32, u32) {
-        self.call(&self.calls.counts, ()).unwrap_or_default()
+        let counts = |returned: Returned| (returned.u32(0), returned.u32(1), returned.u32(2));
+        self.call(self.calls.counts, &[]).map_or((0, 0, 0), counts)
     }
 
     fn tick(&self) {
@@ -536,14 +601,15 @@ impl Actor for Engine {
                 if !watched {
                     return;
                 }
-                let flags = self.call::<u32>(&self.calls.closed, split(token)).unwrap_or(0);
+                let (slot, generation) = split(token);
+                let flags = self.flags(self.calls.closed, &[slot.into(), generation.into()]);
                 self.drain(flags);
             }
             Event::Tick => self.tick(),
             Event::Ready => self.drain(READY),
             Event::Left(token, left) => self.left(token, left),
             Event::Retire => {
-                let flags = self.call::<u32>(&self.calls.retire, ()).unwrap_or(0);
+                let flags = self.flags(self.calls.retire, &[]);
                 self.drain(flags);
             }
         }
@@ -565,7 +631,7 @@ impl TrimNul for [u8; 16] {
 /// A header from a script's numbers, which are taken modulo their width.
 pub(crate) fn header_of(
     (id, version, log_id, reserved): (Option<f64>, Option<f64>, Option<f64>, Option<f64>),
-    provider: Option<&LuaString>,
+    provider: Option<&[u8]>,
 ) -> NsheadHeader {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "modulo the width of the field")]
     let number = |value: Option<f64>| value.unwrap_or(0.0) as i64 as u32;
@@ -579,9 +645,8 @@ pub(crate) fn header_of(
         provider: [0; 16],
     };
     if let Some(provider) = provider {
-        let bytes = provider.as_bytes();
-        let len = bytes.len().min(header.provider.len());
-        header.provider[..len].copy_from_slice(&bytes[..len]);
+        let len = provider.len().min(header.provider.len());
+        header.provider[..len].copy_from_slice(&provider[..len]);
     }
     header
 }

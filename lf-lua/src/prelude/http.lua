@@ -194,7 +194,7 @@ local function taken(res)
     local n = res._n
     if n == 1 then
         local body = res[1]
-        res[1], res._n = nil, 0
+        res[1], res._n = false, 0
         return body
     end
     if n == 0 then return "" end
@@ -244,7 +244,7 @@ end
 -- What is to be answered. Here, in the call's own task, because it may call the script's functions.
 local function prepared(res)
     if res._started then return 0, taken(res) end
-    local fields, kind = nil, res._type
+    local fields, kind = nil, res._type or nil
     local header = rawget(res, "header")
     if header then
         fields = flat(header)
@@ -296,21 +296,44 @@ local function suspended(res)
     return SUSPENDED + more()
 end
 
--- A request whose body has come whole. Answers flags, and with none of them the status, body, type and fields.
-function I.http(handler, slot, generation, method, path, query, body, params)
+-- Parameters of the path: name, value, name, value ...
+local function with_params(req, name, ...)
+    local params, rest = {}, { name, ... }
+    for i = 1, #rest, 2 do params[rest[i]] = rest[i + 1] end
+    req.params = params
+    return req
+end
+
+-- What is read before it is written is there from the start: asking a metatable for it would cost more than the rest.
+local function request(method, path, query, slot, generation, name, ...)
     local req = setmetatable({
-        method = method, path = path, query = query, params = params, _body = body, _slot = slot, _generation = generation,
+        method = method, path = path, query = query or false, _slot = slot, _generation = generation,
+        _body = false, _stream = false, _ended = false, _head = false, _late = false,
     }, Request)
-    local res = setmetatable({ status = 200, _n = 0, _slot = slot, _generation = generation, _req = req }, Response)
+    if name then return with_params(req, name, ...) end
+    return req
+end
+
+local function response(req, slot, generation)
+    return setmetatable({
+        false, status = 200, _n = 0, _slot = slot, _generation = generation, _req = req,
+        _type = false, _started = false, _over = false, _away = false,
+    }, Response)
+end
+
+-- A request whose body has come whole. Answers flags, and with none of them the status, body, type and fields.
+function I.http(handler, slot, generation, method, path, query, body, ...)
+    local req = request(method, path, query, slot, generation, ...)
+    req._body = body
+    local res = response(req, slot, generation)
     return I.start(call, res, finish, suspended, handlers[handler], req, res)
 end
 
 -- A request whose body comes in pieces.
-function I.http_stream(handler, slot, generation, method, path, query, params)
-    local req = setmetatable({
-        method = method, path = path, query = query, params = params, _stream = true, _slot = slot, _generation = generation,
-    }, Request)
-    local res = setmetatable({ status = 200, _n = 0, _slot = slot, _generation = generation, _req = req }, Response)
+function I.http_stream(handler, slot, generation, method, path, query, _, ...)
+    local req = request(method, path, query, slot, generation, ...)
+    req._stream = true
+    local res = response(req, slot, generation)
     return I.start(call, res, finish, suspended, handlers[handler], req, res)
 end
 
@@ -406,10 +429,8 @@ local function suspended_socket(socket)
     return SUSPENDED + more()
 end
 
-function I.websocket(handler, slot, generation, method, path, query, params)
-    local req = setmetatable({
-        method = method, path = path, query = query, params = params, _slot = slot, _generation = generation,
-    }, Request)
+function I.websocket(handler, slot, generation, method, path, query, _, ...)
+    local req = request(method, path, query, slot, generation, ...)
     local socket = setmetatable({ request = req, _slot = slot, _generation = generation, _unflushed = 0 }, Socket)
     return I.start(handlers[handler], socket, finish_socket, suspended_socket, socket, req)
 end
@@ -434,10 +455,8 @@ local function suspended_accept(req)
 end
 
 -- Whether a WebSocket may be opened: what `accept(req)` answers. It cannot wait.
-function I.accept(handler, slot, generation, method, path, query, params)
-    local req = setmetatable({
-        method = method, path = path, query = query, params = params, _slot = slot, _generation = generation,
-    }, Request)
+function I.accept(handler, slot, generation, method, path, query, _, ...)
+    local req = request(method, path, query, slot, generation, ...)
     return I.start(accepted, req, finish_accept, suspended_accept, handlers[handler], req)
 end
 

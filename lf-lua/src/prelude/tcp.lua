@@ -198,7 +198,7 @@ local function outgoing(c)
     if n == 0 then return nil end
     if n == 1 then
         local out = c[1]
-        c[1], c._n = nil, 0
+        c[1], c._n = false, 0
         return out
     end
     local out = {}
@@ -229,7 +229,10 @@ local function suspended(c)
 end
 
 function I.tcp(handler, slot, generation, message, raw)
-    local c = setmetatable({ _slot = slot, _generation = generation, _n = 0, _raw = raw }, Connection)
+    -- What is read before it is written is there from the start: asking the metatable for it would cost more than the rest.
+    local c = setmetatable({
+        false, _slot = slot, _generation = generation, _n = 0, _raw = raw, _away = false, _close = false, _reader = false,
+    }, Connection)
     return I.start(handlers[handler], c, finish, suspended, c, message)
 end
 

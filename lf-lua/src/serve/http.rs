@@ -2,7 +2,7 @@
 
 use super::call::Call;
 use super::route::{Found, Route};
-use crate::engine::{Answer, Command, Completion, Request, Vm};
+use crate::engine::{Command, Completion, Request, Served, Vm};
 use crate::script::Current;
 use lf_core::codec::http::{Http, Incoming, Request as Head};
 use lf_core::codec::websocket::{CloseCode, Event as SocketEvent, Kind, check_handshake};
@@ -131,27 +131,21 @@ impl HttpServer {
     fn call(&self, cx: &mut Cx<'_>, request: &Request<'_>, body: Option<&[u8]>, stream: bool) -> Outcome {
         let script = self.current.load();
         script.pool(cx.group()).with(|vm, mut engine| {
-            let (answer, commands) = if stream { engine.http_stream(request) } else { engine.http(request, body) };
-            if answer.suspended {
+            let (served, commands) = engine.http(request, body, stream, |whole| {
+                let kind = whole.kind().map(String::from_utf8_lossy);
+                self.respond(cx, whole.status, kind.as_deref(), &whole.fields(), whole.body);
+            });
+            if served == Served::Suspended {
                 *cx.state = Exchange::Running(Box::new(Running::new(vm)));
                 if stream {
                     cx.hold();
                 }
             }
-            let began = !commands.is_empty();
             for command in Command::read_all(&commands) {
                 self.carry_out(cx, &command);
             }
-            match answer {
-                Answer { whole: Some((status, body, kind, fields)), .. } => {
-                    let fields = fields.as_ref().map(pairs).transpose()?.unwrap_or_default();
-                    let kind = kind.map(|kind| kind.to_string_lossy());
-                    self.respond(cx, status, kind.as_deref(), &fields, &body.as_bytes());
-                }
-                Answer { suspended: false, .. } if !began => {
-                    cx.respond(500, &[TEXT], b"500 Internal Server Error\n");
-                }
-                Answer { .. } => {}
+            if served == Served::Failed {
+                cx.respond(500, &[TEXT], b"500 Internal Server Error\n");
             }
             // What others left for the VM comes after this answer.
             if engine.has_mail() {
@@ -367,12 +361,6 @@ fn bytes_of(what: &Completion) -> usize {
         | Completion::Answered(_)
         | Completion::Failed(_) => 0,
     }
-}
-
-/// Fields that the prelude gives as name, value, name, value ...
-fn pairs(fields: &mlua::Table) -> mlua::Result<Vec<(String, String)>> {
-    let len = fields.raw_len();
-    (1..len).step_by(2).map(|place| Ok((fields.raw_get(place)?, fields.raw_get(place + 1)?))).collect()
 }
 
 impl Handler<Http> for HttpServer {

@@ -2,9 +2,9 @@
 
 use super::NSHEAD_FAILED;
 use super::call::Call;
-use crate::engine::{Command, NsheadAnswer};
+use crate::engine::Command;
 use crate::script::Current;
-use lf_core::codec::{Nshead, NsheadFrame};
+use lf_core::codec::{Nshead, NsheadFrame, NsheadHeader};
 use lf_core::{Closed, Context, Handler, Message, Outcome, Peer};
 
 /// Serves the connections of an `lf.nshead`.
@@ -56,18 +56,15 @@ impl Handler<Nshead> for NsheadServer {
         let Some(handler) = script.handler(self.server) else { return Err("the script has no such server".into()) };
         let at = (cx.token(), cx.peer());
         script.pool(cx.group()).with(|vm, mut engine| {
-            let (answer, commands) = engine.nshead(handler, at, &frame.header, frame.body);
-            match answer {
-                NsheadAnswer::Suspended => {
-                    cx.state.0 = Some(Box::new(Call::new(vm)));
-                    cx.hold();
-                }
-                NsheadAnswer::Whole { failed, mut header, body } => {
-                    if failed {
-                        header.provider = NSHEAD_FAILED;
-                    }
-                    cx.send(NsheadFrame { header, body: &body.as_bytes() })?;
-                }
+            let mut sent = Ok(());
+            let (suspended, commands) = engine.nshead(handler, at, &frame.header, frame.body, |failed, header, body| {
+                let provider = if failed { NSHEAD_FAILED } else { header.provider };
+                sent = cx.send(NsheadFrame { header: NsheadHeader { provider, ..header }, body });
+            });
+            sent?;
+            if suspended {
+                cx.state.0 = Some(Box::new(Call::new(vm)));
+                cx.hold();
             }
             Command::read_all(&commands).for_each(|command| carry_out(cx, &command));
             if engine.has_mail() {

@@ -5,6 +5,10 @@
 //! `lua.c` does for an interrupt from the keyboard: that is what `lua_sethook` may be called from.
 #![allow(unsafe_code, reason = "the one place of this crate that needs it; each block says why it is sound")]
 
+mod call;
+
+pub(crate) use call::{Arg, Entry, Returned, call};
+
 use super::vm::LoadError;
 use mlua::{Lua, LuaOptions, StdLib, ffi};
 use std::cell::Cell;
