@@ -48,7 +48,7 @@ function cjson.decode_max_depth(depth) end
 ---@return integer
 function cjson.encode_number_precision(digits) end
 
----Whether the buffer of `encode` is kept for the next call.
+---Accepted; there is no such buffer here.
 ---@param keep? boolean
 ---@return boolean
 function cjson.encode_keep_buffer(keep) end
