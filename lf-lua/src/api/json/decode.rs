@@ -68,11 +68,14 @@ struct Frame<'a> {
 }
 
 /// Entries that wait until their table is complete, which is made in the right size then. Some are handles, of which an
-/// engine has some ten thousands.
-const WAITING_MAX: usize = 1024;
+/// engine has eight thousand.
+const WAITING_MAX: usize = 256;
 
 /// The same, of an array or object in which another one begins.
 const WAITING_OUTSIDE_MAX: usize = 16;
+
+/// The same, of all that have begun; above it none waits where another one begins.
+const WAITING_EVERYWHERE_MAX: usize = 1024;
 
 #[derive(Debug)]
 enum Kind<'a> {
@@ -168,7 +171,7 @@ impl<'a> Reader<'a> {
             let at = self.at;
             return Err(Fault::Text(format!("Found too many nested data structures ({depth}) at character {at}")));
         }
-        self.flush_above(WAITING_OUTSIDE_MAX)?;
+        self.flush_above(if self.entries.len() > WAITING_EVERYWHERE_MAX { 0 } else { WAITING_OUTSIDE_MAX })?;
         self.frames.push(Frame { is_object, start: self.entries.len(), key: None, table: None, count: 0 });
         Ok(())
     }
