@@ -97,6 +97,9 @@ fn arguments_become_a_query_and_come_back() {
         assert(arguments.k100 and not arguments.k101 and truncated == "truncated")
         arguments, truncated = lf.decode_args(table.concat(many, "&"), 0)
         assert(arguments.k150 and truncated == nil)
+        local values = {}
+        for index = 1, 20000 do values[index] = "v" .. index end
+        assert(#lf.decode_args(lf.encode_args { key = values }, 0).key == 20000)
         local text, message = lf.encode_args { a = print }
         assert(text == nil and message:find "argument 'a' of lf.encode_args is to be a string", message)
     "##);

@@ -130,6 +130,21 @@ fn a_thousand_levels_come_back_and_one_more_is_refused() {
     "#);
 }
 
+/// Whoever sends JSON decides how deep it goes, and a stack that overflows ends the process.
+#[test]
+fn a_thousand_levels_fit_on_a_small_stack() {
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(|| {
+        run(r#"
+            for _, pair in ipairs { { "[", "]" }, { '{"a":', "}" }, { '[{"a":', "}]" } } do
+                local levels = 1000 / (#pair[2])
+                local text = pair[1]:rep(levels) .. "1" .. pair[2]:rep(levels)
+                assert(lf.json.encode(lf.json.decode(text)) == text)
+            end
+        "#);
+    });
+    thread.unwrap().join().unwrap();
+}
+
 #[test]
 fn a_table_with_a_hundred_thousand_strings_comes_back() {
     run(r#"
@@ -144,6 +159,23 @@ fn a_table_with_a_hundred_thousand_strings_comes_back() {
         end
     "#);
 }
+
+/// Tables that wait for the one around them are handles, of which an engine has some thousands.
+#[test]
+fn documents_of_very_many_tables_come_back() {
+    run(r#"
+        for _, item in ipairs { "{}", '{"a":[1]}', [=[["\u0000"]]=], [=[{"\u0000":[[]]}]=] } do
+            local wide = "[" .. (item .. ","):rep(100000) .. item .. "]"
+            assert(#assert(lf.json.decode(wide)) == 100001)
+            local level = '[' .. (item .. ","):rep(100)
+            local deep = level:rep(900) .. "1" .. ("]"):rep(900)
+            assert(#assert(lf.json.decode(deep)) == 101)
+        end
+    "#);
+}
+
+/// A quarter of what threads have by default.
+const STACK_BYTES: usize = 512 << 10;
 
 /// Values without tables that are empty, which do not say what they are.
 fn values() -> impl Strategy<Value = serde_json::Value> {
@@ -179,6 +211,8 @@ fn equal(one: &serde_json::Value, other: &serde_json::Value) -> bool {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_document_comes_back(document in values()) {
         let lua = vm_with(&Dicts::default());

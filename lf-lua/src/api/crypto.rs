@@ -122,7 +122,7 @@ fn install_digests(lua: &Lua, lf: &Table) -> mlua::Result<()> {
             algorithm.authenticate(&key, &bytes, |code| lua.create_string(code)).transpose().map(Ok)
         })?,
     )?;
-    lf.set("crc32", lua.create_function(|_, bytes: BorrowedBytes| Ok(f64::from(crc32fast::hash(&bytes))))?)
+    lf.set("crc32", lua.create_function(|_, bytes: BorrowedBytes| Ok(crc32fast::hash(&bytes)))?)
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";

@@ -50,26 +50,39 @@ fn encode(arguments: &Table) -> mlua::Result<Result<String, String>> {
                 key.type_name()
             )));
         };
-        let values = match value.as_table() {
-            Some(values) => values.sequence_values().collect::<mlua::Result<Vec<Value>>>()?,
-            None => vec![value],
+        let mut add = |value: &Value| {
+            let part = part(&key, value)?;
+            parts.extend(part.map(|part| (key.clone(), part)));
+            Ok::<_, String>(())
         };
-        for value in values {
-            let part = match (value.as_boolean(), escaped(&value)) {
-                (Some(false), _) => continue,
-                (Some(true), _) => key.clone(),
-                (None, Some(value)) => format!("{key}={value}"),
-                (None, None) => {
-                    let found = value.type_name();
-                    let wanted = "a string, a number, a boolean or a table of these";
-                    return Ok(Err(format!("argument '{key}' of lf.encode_args is to be {wanted}, not a {found}")));
-                }
-            };
-            parts.push((key.clone(), part));
+        // One by one: an engine has few handles.
+        let added = match value.as_table() {
+            Some(values) => values.sequence_values().try_fold(Ok(()), |added, value: mlua::Result<Value>| {
+                let value = value?;
+                Ok::<_, mlua::Error>(added.and_then(|()| add(&value)))
+            })?,
+            None => add(&value),
+        };
+        if let Err(refusal) = added {
+            return Ok(Err(refusal));
         }
     }
     parts.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(Ok(parts.into_iter().map(|(_, part)| part).collect::<Vec<_>>().join("&")))
+}
+
+/// One argument as it stands in a query, if it does.
+fn part(key: &str, value: &Value) -> Result<Option<String>, String> {
+    match (value.as_boolean(), escaped(value)) {
+        (Some(false), _) => Ok(None),
+        (Some(true), _) => Ok(Some(key.to_owned())),
+        (None, Some(value)) => Ok(Some(format!("{key}={value}"))),
+        (None, None) => {
+            let found = value.type_name();
+            let wanted = "a string, a number, a boolean or a table of these";
+            Err(format!("argument '{key}' of lf.encode_args is to be {wanted}, not a {found}"))
+        }
+    }
 }
 
 /// A string or number as it stands in a query.

@@ -1,7 +1,9 @@
 -- What the scripts of the tests assert with.
 
 local function show(value)
-    if type(value) ~= "table" then
+    if type(value) == "number" then
+        return ("%.17g"):format(value)
+    elseif type(value) ~= "table" then
         return type(value) == "string" and ("%q"):format(value) or tostring(value)
     end
     local keys, parts = {}, {}

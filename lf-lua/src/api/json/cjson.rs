@@ -31,32 +31,19 @@ pub fn preload(lua: &Lua) -> mlua::Result<()> {
 struct Settings {
     encoding: Encoding,
     decoding: Decoding,
+    /// Asked for, and of no effect: pieces of text are joined by the engine.
     keep_buffer: bool,
-    buffer: Vec<u8>,
 }
 
 /// A module with settings of its own.
 fn module(lua: &Lua, safe: bool) -> mlua::Result<Table> {
     let marks = Marks::of(lua)?;
-    let shared = Arc::new(Mutex::new(Settings {
-        encoding: Encoding::CJSON,
-        decoding: Decoding::CJSON,
-        keep_buffer: true,
-        buffer: Vec::new(),
-    }));
+    let shared =
+        Arc::new(Mutex::new(Settings { encoding: Encoding::CJSON, decoding: Decoding::CJSON, keep_buffer: true }));
     let functions = lua.create_table()?;
-    let (settings, mark) = (Arc::clone(&shared), marks.clone());
-    functions.set(
-        "encode",
-        lua.create_function(move |lua, value: Value| {
-            let settings = &mut *settings.lock();
-            let answer = encode(lua, &value, &settings.encoding, &mark, &mut settings.buffer);
-            if !settings.keep_buffer {
-                settings.buffer = Vec::new();
-            }
-            answer
-        })?,
-    )?;
+    let (encoder, _) = encode::encoders(lua, &marks)?;
+    let walked = encode::settings(lua, &Encoding::CJSON)?;
+    functions.set("encode", encoder.call::<Function>(&walked)?)?;
     let (settings, mark) = (Arc::clone(&shared), marks.clone());
     functions.set(
         "decode",
@@ -64,11 +51,17 @@ fn module(lua: &Lua, safe: bool) -> mlua::Result<Table> {
     )?;
     let options = lua.create_table()?;
     for (name, arguments_max, configure) in OPTIONS {
-        let settings = Arc::clone(&shared);
+        let (settings, walked) = (Arc::clone(&shared), walked.clone());
         let set = move |lua: &Lua, values: MultiValue| {
             let arguments = Arguments { function: name, values: &values };
-            let answer = arguments.at_most(*arguments_max).and_then(|()| configure(&mut settings.lock(), &arguments));
-            answer.map_or_else(|refusal| (Value::Nil, refusal).into_lua_multi(lua), |values| seen(lua, values))
+            let settings = &mut *settings.lock();
+            match arguments.at_most(*arguments_max).and_then(|()| configure(settings, &arguments)) {
+                Ok(values) => {
+                    settings.encoding.fill(lua, &walked)?;
+                    seen(lua, values)
+                }
+                Err(refusal) => (Value::Nil, refusal).into_lua_multi(lua),
+            }
         };
         options.set(*name, lua.create_function(set)?)?;
     }

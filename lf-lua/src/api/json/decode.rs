@@ -26,8 +26,8 @@ pub(super) fn read(lua: &Lua, text: &[u8], decoding: &Decoding, marks: &Marks) -
     if text.len() >= 2 && (text[0] == 0 || text[1] == 0) {
         return Ok(Err("JSON parser does not support UTF-16 or UTF-32".to_owned()));
     }
-    let mut reader = Reader { lua, text, at: 0, depth: 0, decoding, marks };
-    let value = reader.next().and_then(|token| reader.value(token)).and_then(|value| match reader.next()? {
+    let mut reader = Reader { lua, text, at: 0, decoding, marks, frames: Vec::new(), entries: Vec::new() };
+    let value = reader.value().and_then(|value| match reader.next()? {
         Token { kind: Kind::End, .. } => Ok(value),
         token => Err(token.instead_of("the end")),
     });
@@ -54,6 +54,29 @@ type Text<'a> = Either<&'a str, Value>;
 
 type Item<'a> = Either<Text<'a>, Value>;
 
+/// An array or object that has begun. There is no recursion: whoever sends the text decides how deep it goes.
+struct Frame<'a> {
+    is_object: bool,
+    /// Where its entries begin.
+    start: usize,
+    /// The key whose value comes next.
+    key: Option<Text<'a>>,
+    /// What holds its entries up to the first of those that wait.
+    table: Option<Table>,
+    /// How many it holds.
+    count: usize,
+}
+
+/// Entries that wait until their table is complete, which is made in the right size then. Some are handles, of which an
+/// engine has eight thousand.
+const WAITING_MAX: usize = 256;
+
+/// The same, of an array or object in which another one begins.
+const WAITING_OUTSIDE_MAX: usize = 16;
+
+/// The same, of all that have begun; above it none waits where another one begins.
+const WAITING_EVERYWHERE_MAX: usize = 1024;
+
 #[derive(Debug)]
 enum Kind<'a> {
     ObjectBegin,
@@ -78,6 +101,10 @@ struct Token<'a> {
 }
 
 impl Token<'_> {
+    fn ends(&self, object: bool) -> bool {
+        matches!((&self.kind, object), (Kind::ObjectEnd, true) | (Kind::ArrayEnd, false))
+    }
+
     fn instead_of(&self, expected: &str) -> Fault {
         let found = match self.kind {
             Kind::ObjectBegin => "T_OBJ_BEGIN",
@@ -101,98 +128,116 @@ struct Reader<'a> {
     lua: &'a Lua,
     text: &'a [u8],
     at: usize,
-    depth: u32,
     decoding: &'a Decoding,
     marks: &'a Marks,
+    frames: Vec<Frame<'a>>,
+    /// Of all that has begun, one behind the other; items of arrays have no key.
+    entries: Vec<(Option<Text<'a>>, Item<'a>)>,
 }
 
 impl<'a> Reader<'a> {
-    fn value(&mut self, token: Token<'a>) -> Result<Item<'a>, Fault> {
-        Ok(match token.kind {
-            Kind::String(text) => Either::Left(text),
-            Kind::Number(number) => Either::Right(number),
-            Kind::Boolean(value) => Either::Right(Value::Boolean(value)),
-            Kind::Null => Either::Right(Value::NULL),
-            Kind::ObjectBegin => {
-                self.descend()?;
-                let lua = self.lua;
-                let object = self.collect(Self::entry, |entries| lua.create_table_from(entries))?;
-                Either::Right(Value::Table(object))
-            }
-            Kind::ArrayBegin => {
-                self.descend()?;
-                let lua = self.lua;
-                let array = self.collect(Self::item, |items| lua.create_sequence_from(items))?;
-                if self.decoding.mark_arrays {
-                    array.set_metatable(Some(self.marks.array.clone()))?;
+    fn value(&mut self) -> Result<Item<'a>, Fault> {
+        let mut token = self.next()?;
+        loop {
+            let item = match token.kind {
+                Kind::String(text) => Either::Left(text),
+                Kind::Number(number) => Either::Right(number),
+                Kind::Boolean(value) => Either::Right(Value::Boolean(value)),
+                Kind::Null => Either::Right(Value::NULL),
+                Kind::ObjectBegin | Kind::ArrayBegin => {
+                    let is_object = matches!(token.kind, Kind::ObjectBegin);
+                    self.begin(is_object)?;
+                    token = self.next()?;
+                    if !token.ends(is_object) {
+                        token = self.entry(token)?;
+                        continue;
+                    }
+                    self.end()?
                 }
-                Either::Right(Value::Table(array))
+                Kind::ObjectEnd | Kind::ArrayEnd | Kind::Colon | Kind::Comma | Kind::End | Kind::Bad(_) => {
+                    return Err(token.instead_of("value"));
+                }
+            };
+            match self.put(item)? {
+                Either::Left(next) => token = next,
+                Either::Right(whole) => return Ok(whole),
             }
-            Kind::ObjectEnd | Kind::ArrayEnd | Kind::Colon | Kind::Comma | Kind::End | Kind::Bad(_) => {
-                return Err(token.instead_of("value"));
-            }
-        })
+        }
     }
 
-    fn descend(&mut self) -> Result<(), Fault> {
-        self.depth += 1;
-        if self.depth > self.decoding.depth_max {
-            let (depth, at) = (self.depth, self.at);
+    fn begin(&mut self, is_object: bool) -> Result<(), Fault> {
+        let depth = self.frames.len() + 1;
+        if depth > self.decoding.depth_max as usize {
+            let at = self.at;
             return Err(Fault::Text(format!("Found too many nested data structures ({depth}) at character {at}")));
         }
+        self.flush_above(if self.entries.len() > WAITING_EVERYWHERE_MAX { 0 } else { WAITING_OUTSIDE_MAX })?;
+        self.frames.push(Frame { is_object, start: self.entries.len(), key: None, table: None, count: 0 });
         Ok(())
     }
 
-    /// Hands what `next` reads, until it answers none, to the engine.
-    fn collect<T>(
-        &mut self,
-        next: fn(&mut Self, bool) -> Result<Option<T>, Fault>,
-        fill: impl FnOnce(&mut dyn Iterator<Item = T>) -> mlua::Result<Table>,
-    ) -> Result<Table, Fault> {
-        let (mut first, mut fault) = (true, None);
-        let table = fill(&mut std::iter::from_fn(|| {
-            let item = next(self, std::mem::take(&mut first));
-            item.unwrap_or_else(|error| {
-                fault = Some(error);
-                None
-            })
-        }))?;
-        self.depth -= 1;
-        fault.map_or(Ok(table), Err)
-    }
-
-    fn entry(&mut self, first: bool) -> Result<Option<(Text<'a>, Item<'a>)>, Fault> {
-        let mut token = self.next()?;
-        if matches!(token.kind, Kind::ObjectEnd) {
-            return Ok(None);
-        }
-        if !first {
-            if !matches!(token.kind, Kind::Comma) {
-                return Err(token.instead_of("comma or object end"));
-            }
-            token = self.next()?;
-        }
+    /// The token that begins the value of an entry that this one begins.
+    fn entry(&mut self, token: Token<'a>) -> Result<Token<'a>, Fault> {
+        let Some(frame) = self.frames.last_mut().filter(|frame| frame.is_object) else { return Ok(token) };
         let Kind::String(key) = token.kind else { return Err(token.instead_of("object key string")) };
+        frame.key = Some(key);
         let colon = self.next()?;
-        if !matches!(colon.kind, Kind::Colon) {
-            return Err(colon.instead_of("colon"));
-        }
-        let token = self.next()?;
-        Ok(Some((key, self.value(token)?)))
+        if matches!(colon.kind, Kind::Colon) { self.next() } else { Err(colon.instead_of("colon")) }
     }
 
-    fn item(&mut self, first: bool) -> Result<Option<Item<'a>>, Fault> {
-        let mut token = self.next()?;
-        if matches!(token.kind, Kind::ArrayEnd) {
-            return Ok(None);
-        }
-        if !first {
-            if !matches!(token.kind, Kind::Comma) {
-                return Err(token.instead_of("comma or array end"));
+    /// Puts an item where it belongs. Answers with the token that begins the next one, or with what is whole.
+    fn put(&mut self, mut item: Item<'a>) -> Result<Either<Token<'a>, Item<'a>>, Fault> {
+        loop {
+            let Some(frame) = self.frames.last_mut() else { return Ok(Either::Right(item)) };
+            let is_object = frame.is_object;
+            self.entries.push((frame.key.take(), item));
+            self.flush_above(WAITING_MAX)?;
+            let token = self.next()?;
+            if matches!(token.kind, Kind::Comma) {
+                let token = self.next()?;
+                return self.entry(token).map(Either::Left);
             }
-            token = self.next()?;
+            if !token.ends(is_object) {
+                let expected = if is_object { "comma or object end" } else { "comma or array end" };
+                return Err(token.instead_of(expected));
+            }
+            item = self.end()?;
         }
-        self.value(token).map(Some)
+    }
+
+    /// Moves the waiting entries of the innermost frame into its table, if there are more than `max`.
+    fn flush_above(&mut self, max: usize) -> Result<(), Fault> {
+        let Some(frame) = self.frames.last_mut() else { return Ok(()) };
+        let waiting = self.entries.len() - frame.start;
+        if waiting <= max {
+            return Ok(());
+        }
+        let entries = self.entries.drain(frame.start..);
+        match &frame.table {
+            None if frame.is_object => frame.table = Some(self.lua.create_table_from(entries)?),
+            None => frame.table = Some(self.lua.create_sequence_from(entries.map(|(_, item)| item))?),
+            Some(table) => {
+                for (index, (key, item)) in entries.enumerate() {
+                    match key {
+                        Some(key) => table.raw_set(key, item)?,
+                        None => table.raw_set(frame.count + index + 1, item)?,
+                    }
+                }
+            }
+        }
+        frame.count += waiting;
+        Ok(())
+    }
+
+    /// The table of the innermost frame, which is complete.
+    fn end(&mut self) -> Result<Item<'a>, Fault> {
+        self.flush_above(0)?;
+        let Some(frame) = self.frames.pop() else { return Ok(Either::Right(Value::NULL)) };
+        let table = frame.table.map_or_else(|| self.lua.create_table(), Ok)?;
+        if self.decoding.mark_arrays && !frame.is_object {
+            table.set_metatable(Some(self.marks.array.clone()))?;
+        }
+        Ok(Either::Right(Value::Table(table)))
     }
 
     fn peek(&self) -> Option<u8> {

@@ -13,15 +13,11 @@ pub use cjson::preload;
 
 use decode::Decoding;
 use encode::Encoding;
-use mlua::{FromLua, Lua, LuaString, Table, Value};
-use parking_lot::Mutex;
+use mlua::{FromLua, Function, Lua, LuaString, Table, Value};
 use std::ffi::c_void;
 
 /// Levels of tables in tables, and the most that a script may ask for: both directions recurse.
 const DEPTH_MAX: u32 = 1000;
-
-/// A buffer that an encoder keeps for its next call; a larger one is given back.
-const BUFFER_KEPT_BYTES: usize = 1 << 20;
 
 /// Its address is `empty_array`.
 static EMPTY_ARRAY: u8 = 0;
@@ -31,8 +27,6 @@ static EMPTY_ARRAY: u8 = 0;
 struct Marks {
     array: Table,
     empty_array: Table,
-    array_at: usize,
-    empty_array_at: usize,
 }
 
 impl Marks {
@@ -40,13 +34,7 @@ impl Marks {
         if let Some(marks) = lua.app_data_ref::<Self>() {
             return Ok(marks.clone());
         }
-        let (array, empty_array) = (lua.create_table()?, lua.create_table()?);
-        let marks = Self {
-            array_at: array.to_pointer().addr(),
-            empty_array_at: empty_array.to_pointer().addr(),
-            array,
-            empty_array,
-        };
+        let marks = Self { array: lua.create_table()?, empty_array: lua.create_table()? };
         lua.set_app_data(marks.clone());
         Ok(marks)
     }
@@ -77,42 +65,16 @@ pub fn install(lua: &Lua, lf: &Table) -> mlua::Result<()> {
             Ok(table)
         })?,
     )?;
-    let buffer = Mutex::new(Vec::new());
-    let mark = marks.clone();
-    json.set(
-        "encode",
-        lua.create_function(move |lua, (value, options): (Value, Option<Table>)| {
-            let encoding = match options {
-                Some(options) => match encoding(&options) {
-                    Ok(encoding) => encoding,
-                    Err(refusal) => return Ok(Err(refusal)),
-                },
-                None => Encoding::FAITHFUL,
-            };
-            encode(lua, &value, &encoding, &mark, &mut buffer.lock())
-        })?,
-    )?;
+    let (_, choosing) = encode::encoders(lua, &marks)?;
+    let settings_of = lua.create_function(|lua, options: Table| {
+        Ok(match encoding(&options) {
+            Ok(encoding) => Ok(encode::settings(lua, &encoding)?),
+            Err(refusal) => Err(refusal),
+        })
+    })?;
+    json.set("encode", choosing.call::<Function>((encode::settings(lua, &Encoding::FAITHFUL)?, settings_of))?)?;
     json.set("decode", lua.create_function(move |lua, text: Value| decode(lua, text, &Decoding::STRICT, &marks))?)?;
     lf.set("json", json)
-}
-
-/// The text of `value`, or what is wrong with it.
-fn encode(
-    lua: &Lua,
-    value: &Value,
-    encoding: &Encoding,
-    marks: &Marks,
-    buffer: &mut Vec<u8>,
-) -> mlua::Result<Result<LuaString, String>> {
-    buffer.clear();
-    let text = match encode::write(value, encoding, marks, buffer)? {
-        Ok(()) => Ok(lua.create_string(&*buffer)?),
-        Err(refusal) => Err(refusal),
-    };
-    if buffer.capacity() > BUFFER_KEPT_BYTES {
-        *buffer = Vec::new();
-    }
-    Ok(text)
 }
 
 /// The value of `text`, or what is wrong with it.
