@@ -142,22 +142,22 @@ impl Script {
 }
 
 fn definition_of(table: &Table) -> Result<Definition, LoadError> {
-    let kind: String = table.get("kind")?;
-    let listen: Vec<String> = table.get("listen")?;
+    let kind: String = table.raw_get("kind")?;
+    let listen: Vec<String> = table.raw_get("listen")?;
     let (kind, limit) = match kind.as_str() {
         "http" => (Kind::Http { routes: routes_of(table)? }, "max_body"),
-        "nshead" => (Kind::Nshead { handler: table.get("handler")? }, "max"),
+        "nshead" => (Kind::Nshead { handler: table.raw_get("handler")? }, "max"),
         _ => {
-            let frame: String = table.get("frame")?;
+            let frame: String = table.raw_get("frame")?;
             let framing = match frame.as_str() {
                 "raw" => Framing::Raw,
                 "len32" => Framing::Len32,
                 _ => Framing::Line,
             };
-            (Kind::Tcp { framing, handler: table.get("handler")? }, "max")
+            (Kind::Tcp { framing, handler: table.raw_get("handler")? }, "max")
         }
     };
-    let bytes_max = table.get::<Option<f64>>(limit)?;
+    let bytes_max = table.raw_get::<Option<f64>>(limit)?;
     let bytes_max = bytes_max.map(|bytes| bytes_of(limit, bytes)).transpose()?;
     Ok(Definition { kind, listen, bytes_max })
 }
@@ -173,16 +173,16 @@ fn bytes_of(name: &str, bytes: f64) -> Result<u64, LoadError> {
 
 fn routes_of(table: &Table) -> Result<Routes, LoadError> {
     let mut routes = Routes::default();
-    for route in table.get::<Table>("routes")?.sequence_values::<Table>() {
+    for route in table.raw_get::<Table>("routes")?.sequence_values::<Table>() {
         let route = route?;
-        let path: String = route.get("path")?;
-        let websocket = route.get::<Option<bool>>("websocket")?.unwrap_or(false);
-        let max_body = route.get::<Option<f64>>("max_body")?;
+        let path: String = route.raw_get("path")?;
+        let websocket = route.raw_get::<Option<bool>>("websocket")?.unwrap_or(false);
+        let max_body = route.raw_get::<Option<f64>>("max_body")?;
         let made = Route {
-            method: route.get("method")?,
-            handler: route.get("handler")?,
-            stream: route.get::<Option<bool>>("stream")?.unwrap_or(false),
-            websocket: if websocket { Some(route.get("accept")?) } else { None },
+            method: route.raw_get("method")?,
+            handler: route.raw_get("handler")?,
+            stream: route.raw_get::<Option<bool>>("stream")?.unwrap_or(false),
+            websocket: if websocket { Some(route.raw_get("accept")?) } else { None },
             max_body: max_body.map(|bytes| bytes_of("max_body", bytes)).transpose()?,
         };
         routes.add(&path, made).map_err(LoadError::new)?;

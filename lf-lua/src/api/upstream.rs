@@ -230,13 +230,25 @@ pub(crate) fn answer_of(lua: &Lua, outcome: &Result<Answer, CallError>) -> mlua:
     Ok((value, Value::Table(about), Value::Nil))
 }
 
+/// Files, socket files among them, are not for scripts that are not trusted.
+fn reaches_no_file(name: &str, config: &UpstreamConfig) -> mlua::Result<()> {
+    let is_file = match &config.servers {
+        Servers::List(list) => list.iter().any(|server| server.trim_start().starts_with("unix:")),
+        Servers::File(_) => true,
+    };
+    if is_file { Err(wrong(name, "servers", "no files, for a script that runs with --untrusted")) } else { Ok(()) }
+}
+
 /// Puts what the prelude needs for `lf.upstream` into `rt`.
-pub(crate) fn install(lua: &Lua, rt: &Table, host: &Arc<Host>, vm: &Arc<OnceLock<Weak<Vm>>>) -> mlua::Result<()> {
+pub(crate) fn install(lua: &Lua, rt: &Table, host: &Arc<Host>, vm: &Arc<OnceLock<Weak<Vm>>>, untrusted: bool) -> mlua::Result<()> {
     let by_define = Arc::clone(host);
     rt.set(
         "upstream",
         lua.create_function(move |_, (name, options): (String, Table)| {
             let config = config_of(&name, &options)?;
+            if untrusted {
+                reaches_no_file(&name, &config)?;
+            }
             let Some(upstreams) = by_define.upstreams.get() else { return Ok(()) };
             upstreams.add(&name, config).map(drop).map_err(mlua::Error::external)
         })?,

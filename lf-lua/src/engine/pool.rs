@@ -94,7 +94,11 @@ impl Pool {
         let last = LAST.get();
         for place in std::iter::once(last).chain(0..count) {
             let Some(cell) = self.vms.get(place) else { continue };
-            let loaded = cell.load();
+            let mut loaded = cell.load();
+            if let Some(vm) = loaded.as_ref().filter(|vm| vm.is_broken()) {
+                self.look_after(place, vm);
+                loaded = cell.load();
+            }
             let Some(vm) = &*loaded else { continue };
             if let Some(owner) = vm.try_own() {
                 LAST.set(place);
@@ -128,11 +132,13 @@ impl Pool {
             tracing::error!(vm = vm.number, group = self.group, "a VM did not survive the end of an overdue call; it is replaced");
             return self.replace(place, vm);
         }
-        if UNTIL_LOOK.get() > 0 {
+        if UNTIL_LOOK.get() > 0 && !self.source.untrusted {
             return;
         }
         UNTIL_LOOK.set(CALLS_PER_LOOK);
         let limit = self.host.limits.vm_bytes;
+        // It never has more than the limit where that is a hard one: then what is left has to be enough for the next call.
+        let limit = if self.source.untrusted { limit / 4 * 3 } else { limit };
         let Some(used) = vm.try_own().map(|engine| engine.bytes_after_collecting(limit)) else { return };
         if used > limit {
             tracing::error!(vm = vm.number, group = self.group, used, limit, "a VM uses more memory than --vm-bytes; it is replaced");
@@ -147,7 +153,12 @@ impl Pool {
                     cell.store(Some(Arc::clone(&fresh)));
                 }
                 fresh.begin();
-                self.host.retire(vm);
+                if vm.is_broken() || self.source.untrusted {
+                    // Kept, it could be one of many that are full.
+                    vm.abandon();
+                } else {
+                    self.host.retire(vm);
+                }
             }
             Err(error) => tracing::error!(%error, "no VM can take its place"),
         }

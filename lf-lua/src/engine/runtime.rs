@@ -4,7 +4,8 @@ use super::command::{Command, write_field};
 use super::host::Host;
 use super::sys;
 use crate::api;
-use super::vm::{LoadError, Source, Stage, Vm, header_of, joined};
+use super::seal::{Named, Seal};
+use super::vm::{Completion, LoadError, Source, Stage, Vm, header_of};
 use bstr::ByteSlice;
 use lf_core::Token;
 use lf_core::codec::{Codec, Nshead, NsheadFrame};
@@ -25,6 +26,14 @@ const RELEASE: u8 = 5;
 const WATCH: u8 = 6;
 const FINISH: u8 = 10;
 
+/// Bytes of a message in the log.
+const LOG_BYTES_MAX: usize = 16 << 10;
+/// Bytes of the address of a socket: names have 253 at most, paths 107.
+const ADDRESS_BYTES_MAX: usize = 512;
+
+/// Memory of all shared dictionaries of a script that is not trusted, in bytes.
+const SHARED_BYTES_MAX: usize = 64 << 20;
+
 /// No wait is longer.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -42,6 +51,8 @@ struct Runtime {
     host: Arc<Host>,
     stage: Arc<Mutex<Stage>>,
     vm: Arc<OnceLock<Weak<Vm>>>,
+    seal: Seal,
+    untrusted: bool,
 }
 
 /// What a Lua function answers that can fail: `true`, or `nil` and an error.
@@ -63,11 +74,14 @@ impl Runtime {
     }
 
     /// Carries a command out at the end of the turn if it is for the connection whose turn this is; else sends it.
-    fn command(&self, (slot, generation): (u32, u32), command: &Command<'_>) -> Done {
-        let token = joined(slot, generation);
+    fn command(&self, connection: Named, command: &Command<'_>) -> Done {
+        let Some(token) = self.seal.joined(connection) else { return failed("closed") };
         {
             let mut stage = self.stage.lock();
             if stage.current == Some(token) {
+                if stage.commands.len() > self.host.limits.vm_bytes {
+                    return failed("too much is to be sent at once; wait in between");
+                }
                 command.write(&mut stage.commands);
                 return DONE;
             }
@@ -81,6 +95,7 @@ impl Runtime {
                 | Command::Respond { .. }
                 | Command::CloseSocket { .. } => {
                     stage.waits.remove(&token);
+                    stage.suspended.remove(&token);
                 }
                 Command::Send(_)
                 | Command::Watch
@@ -98,7 +113,7 @@ impl Runtime {
         }
     }
 
-    fn bytes(&self, connection: (u32, u32), tag: u8, bytes: &[u8]) -> Done {
+    fn bytes(&self, connection: Named, tag: u8, bytes: &[u8]) -> Done {
         let command = match tag {
             SEND => Command::Send(bytes),
             CHUNK => Command::Chunk(bytes),
@@ -110,7 +125,7 @@ impl Runtime {
         self.command(connection, &command)
     }
 
-    fn plain(&self, connection: (u32, u32), tag: u8) -> Done {
+    fn plain(&self, connection: Named, tag: u8) -> Done {
         let command = match tag {
             CLOSE => Command::Close,
             RELEASE => Command::Release,
@@ -124,12 +139,13 @@ impl Runtime {
     fn deadline(&self, ticket: f64, seconds: f64) {
         // What is no time at all, such as NaN, is over at once.
         let wait = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(WAIT_MAX).min(WAIT_MAX);
-        let due_ms = self.host.now_ms() + u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(0);
+        // A millisecond at least: who waits for no time at all would never let others have their turn.
+        let due_ms = self.host.now_ms() + u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(0).max(1);
         self.stage.lock().deadlines.set(ticket, due_ms);
     }
 
-    fn peer(&self, (slot, generation): (u32, u32)) -> Option<String> {
-        let token = joined(slot, generation);
+    fn peer(&self, connection: Named) -> Option<String> {
+        let token = self.seal.joined(connection)?;
         let stage = self.stage.lock();
         let peer = stage.peer.filter(|_| stage.current == Some(token));
         drop(stage);
@@ -151,44 +167,50 @@ fn fields_of(fields: Option<&Table>) -> mlua::Result<Vec<u8>> {
     Ok(out)
 }
 
-type At = (u32, u32);
+/// Why a script may not connect there.
+fn refusal(address: &str, untrusted: bool) -> Option<&'static str> {
+    if address.len() > ADDRESS_BYTES_MAX {
+        return Some("the address is too long");
+    }
+    (untrusted && address.starts_with("unix:")).then_some("socket files are not for scripts that run with --untrusted")
+}
 
 fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Result<()> {
     let of = || runtime.clone();
     let r = of();
-    rt.set("bytes", lua.create_function(move |_, (slot, generation, tag, bytes): (u32, u32, u8, LuaString)| {
+    rt.set("bytes", lua.create_function(move |_, (slot, generation, tag, bytes): (f64, f64, u8, LuaString)| {
         Ok(r.bytes((slot, generation), tag, &bytes.as_bytes()))
     })?)?;
     let r = of();
-    rt.set("plain", lua.create_function(move |_, (slot, generation, tag): (u32, u32, u8)| {
+    rt.set("plain", lua.create_function(move |_, (slot, generation, tag): (f64, f64, u8)| {
         Ok(r.plain((slot, generation), tag))
     })?)?;
     let r = of();
-    rt.set("want", lua.create_function(move |_, (slot, generation, ticket): (u32, u32, f64)| {
+    rt.set("want", lua.create_function(move |_, (slot, generation, ticket): (f64, f64, f64)| {
         Ok(r.command((slot, generation), &Command::Want(ticket)))
     })?)?;
     let r = of();
-    rt.set("drained", lua.create_function(move |_, (slot, generation, ticket): (u32, u32, f64)| {
+    rt.set("drained", lua.create_function(move |_, (slot, generation, ticket): (f64, f64, f64)| {
         Ok(r.command((slot, generation), &Command::Drained(ticket)))
     })?)?;
     let r = of();
-    type Respond = (u32, u32, u16, Option<Table>, LuaString);
+    type Respond = (f64, f64, u16, Option<Table>, LuaString);
     rt.set("respond", lua.create_function(move |_, (slot, generation, status, fields, body): Respond| {
         let fields = fields_of(fields.as_ref())?;
         Ok(r.command((slot, generation), &Command::respond(status, &fields, &body.as_bytes())))
     })?)?;
     let r = of();
-    rt.set("start", lua.create_function(move |_, (slot, generation, status, fields): (u32, u32, u16, Option<Table>)| {
+    rt.set("start", lua.create_function(move |_, (slot, generation, status, fields): (f64, f64, u16, Option<Table>)| {
         let fields = fields_of(fields.as_ref())?;
         Ok(r.command((slot, generation), &Command::start(status, &fields)))
     })?)?;
     let r = of();
-    type CloseSocket = (u32, u32, u16, LuaString);
+    type CloseSocket = (f64, f64, u16, LuaString);
     rt.set("close_socket", lua.create_function(move |_, (slot, generation, code, reason): CloseSocket| {
         Ok(r.command((slot, generation), &Command::CloseSocket { code, reason: &reason.as_bytes() }))
     })?)?;
     let r = of();
-    type Rpc = (u32, u32, bool, Option<f64>, Option<f64>, Option<f64>, Option<LuaString>, Option<f64>, LuaString);
+    type Rpc = (f64, f64, bool, Option<f64>, Option<f64>, Option<f64>, Option<LuaString>, Option<f64>, LuaString);
     rt.set("nshead", lua.create_function(move |_, call: Rpc| {
         let (slot, generation, ok, id, version, log_id, provider, reserved, body) = call;
         let mut header = header_of((id, version, log_id, reserved), provider.as_ref().map(|provider| provider.as_bytes()).as_deref());
@@ -204,16 +226,24 @@ fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Resul
         Ok(r.plain((slot, generation), RELEASE))
     })?)?;
     let r = of();
-    rt.set("peer", lua.create_function(move |_, at: At| Ok(r.peer(at)))?)?;
-    rt.set("connection_id", lua.create_function(|_, (slot, generation): At| Ok(joined(slot, generation).to_string()))?)?;
+    rt.set("peer", lua.create_function(move |_, at: Named| Ok(r.peer(at)))?)?;
     let r = of();
-    rt.set("head", lua.create_function(move |lua, (slot, generation): At| {
-        if !r.is_current(joined(slot, generation)) {
+    rt.set("connection_id", lua.create_function(move |_, at: Named| {
+        Ok(r.seal.joined(at).map_or_else(|| "none".to_owned(), |token| token.to_string()))
+    })?)?;
+    let r = of();
+    rt.set("head", lua.create_function(move |lua, at: Named| {
+        if !r.seal.joined(at).is_some_and(|token| r.is_current(token)) {
             return Ok(None);
         }
         let stage = r.stage.lock();
         lua.create_string(&stage.head).map(Some)
     })?)
+}
+
+/// What goes to the log of one message: a script must not fill a disk with one.
+fn shown(text: &[u8]) -> &bstr::BStr {
+    text[..text.len().min(LOG_BYTES_MAX)].as_bstr()
 }
 
 fn other_functions(lua: &Lua, rt: &Table, runtime: &Runtime, number: u64) -> mlua::Result<()> {
@@ -227,8 +257,10 @@ fn other_functions(lua: &Lua, rt: &Table, runtime: &Runtime, number: u64) -> mlu
     })?)?;
     let r = runtime.clone();
     rt.set("request_id", lua.create_function(move |_, ()| Ok(r.host.request_id()))?)?;
-    rt.set("failed", lua.create_function(|_, (id, trace): (LuaString, LuaString)| {
-        tracing::error!(id = %id.to_string_lossy(), "the script failed: {}", trace.to_string_lossy());
+    rt.set("failed", lua.create_function(|_, (id, trace): (LuaString, Option<LuaString>)| {
+        let trace = trace.as_ref().map(LuaString::as_bytes);
+        let trace = trace.as_deref().unwrap_or(b"without a word");
+        tracing::error!(id = %id.to_string_lossy(), "the script failed: {}", shown(trace));
         Ok(())
     })?)?;
     rt.set("logs", lua.create_function(|_, level: u32| {
@@ -241,7 +273,7 @@ fn other_functions(lua: &Lua, rt: &Table, runtime: &Runtime, number: u64) -> mlu
     })?)?;
     rt.set("log", lua.create_function(|_, (level, text): (u32, LuaString)| {
         let text = text.as_bytes();
-        let text = text.as_bstr();
+        let text = shown(&text);
         match level {
             1 => tracing::error!(target: "script", "{text}"),
             2 => tracing::warn!(target: "script", "{text}"),
@@ -260,16 +292,21 @@ fn other_functions(lua: &Lua, rt: &Table, runtime: &Runtime, number: u64) -> mlu
         Ok(())
     })?)?;
     let r = runtime.clone();
+    let untrusted = runtime.untrusted;
     rt.set("connect", lua.create_function(move |_, (ticket, address, seconds): (f64, String, f64)| {
         let (Some(vm), Some(remote), Some(sockets)) = (r.vm(), r.host.remote(), r.host.sockets.get()) else {
             return Ok(());
         };
+        if let Some(refusal) = refusal(&address, untrusted) {
+            vm.complete(ticket, Completion::Failed(refusal.into()));
+            return Ok(());
+        }
         let timeout = Duration::try_from_secs_f64(seconds.max(0.001)).unwrap_or(WAIT_MAX);
         sockets.connect(remote, &vm, ticket, address, timeout);
         Ok(())
     })?)?;
     let r = runtime.clone();
-    rt.set("unwant", lua.create_function(move |_, (slot, generation): At| {
+    rt.set("unwant", lua.create_function(move |_, (slot, generation): Named| {
         Ok(r.command((slot, generation), &Command::Want(0.0)))
     })?)
 }
@@ -282,16 +319,17 @@ pub(super) fn install(
     vm: &Arc<OnceLock<Weak<Vm>>>,
     source: &Source,
     watch: &Arc<sys::Watch>,
+    seal: &Seal,
 ) -> Result<Table, LoadError> {
     sys::prepare(lua);
     if source.untrusted {
         lua.set_memory_limit(host.limits.vm_bytes)?;
     }
-    let runtime = Runtime { host: Arc::clone(host), stage: Arc::clone(stage), vm: Arc::clone(vm) };
+    let runtime = Runtime { host: Arc::clone(host), stage: Arc::clone(stage), vm: Arc::clone(vm), seal: seal.clone(), untrusted: source.untrusted };
     let rt = lua.create_table()?;
     connection_functions(lua, &rt, &runtime)?;
     other_functions(lua, &rt, &runtime, watch.number)?;
-    api::upstream::install(lua, &rt, host, vm)?;
+    api::upstream::install(lua, &rt, host, vm, source.untrusted)?;
     let internals = lua.create_table()?;
     let lf = lua.create_table()?;
     api::crypto::install(lua, &lf)?;
@@ -305,6 +343,7 @@ pub(super) fn install(
     }
     lua.globals().set("lf", lf)?;
     if source.untrusted {
+        host.dicts.limit(SHARED_BYTES_MAX);
         let watch = Arc::clone(watch);
         api::pattern::install_string(lua, host.limits.vm_bytes / 4, move || !watch.is_overdue())?;
         let sandbox = include_str!("../prelude/sandbox.lua");

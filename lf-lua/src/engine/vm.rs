@@ -5,14 +5,15 @@ use super::deadlines::Deadlines;
 use super::host::Host;
 use super::runtime;
 use super::strand::{Actor, Owner, Strand};
-use super::sys::{self, Arg, Entry, Returned};
+use super::seal::Seal;
+use super::sys::{self, Arg, Entry, Gate, Returned};
 use crate::api;
 use lf_core::codec::NsheadHeader;
 use lf_core::upstream::CallError;
 use lf_core::{Peer, Token};
 use mlua::{Function, Lua, Table};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -107,6 +108,8 @@ pub(crate) struct Stage {
     pub(crate) deadlines: Deadlines,
     /// Calls that wait for connections, each with its ticket. What asks a connection to tell them may be lost with it.
     pub(crate) waits: HashMap<Token, f64>,
+    /// Connections whose calls are suspended here.
+    pub(crate) suspended: HashSet<Token>,
 }
 
 /// An HTTP request, as a call needs it.
@@ -169,6 +172,7 @@ fn kind_of(text: bool) -> &'static str {
 
 /// The functions of the prelude.
 struct Calls {
+    gate: Gate,
     http: Entry,
     http_stream: Entry,
     websocket: Entry,
@@ -192,6 +196,7 @@ pub(crate) struct Engine {
     host: Arc<Host>,
     watch: Arc<sys::Watch>,
     timer: Arc<Timer>,
+    seal: Seal,
 }
 
 /// The task of lf-core that wakes a VM when a deadline passes.
@@ -220,16 +225,16 @@ impl std::fmt::Debug for Vm {
     }
 }
 
-/// A token as scripts get it: two numbers, because one of theirs has no room for both.
-pub(crate) fn split(token: Token) -> (u32, u32) {
-    let bits = token.to_bits();
-    #[allow(clippy::cast_possible_truncation, reason = "the two halves of the word")]
-    (bits as u32, (bits >> 32) as u32)
-}
-
-/// The token that [`split`] gave.
-pub(crate) fn joined(slot: u32, generation: u32) -> Token {
-    Token::from_bits(u64::from(generation) << 32 | u64::from(slot))
+/// Closes the connections whose calls are suspended.
+fn abandon(stage: &Mutex<Stage>, host: &Host) {
+    let suspended = {
+        let mut stage = stage.lock();
+        stage.waits.clear();
+        std::mem::take(&mut stage.suspended)
+    };
+    for token in suspended {
+        let _ = host.send(token, &Command::Close);
+    }
 }
 
 impl Vm {
@@ -240,7 +245,8 @@ impl Vm {
         let link = Arc::new(OnceLock::<Weak<Self>>::new());
         let number = host.next_vm();
         let watch = Arc::new(sys::Watch::new(&lua, number, group));
-        let internals = runtime::install(&lua, host, &stage, &link, source, &watch)?;
+        let seal = Seal::new(source.untrusted);
+        let internals = runtime::install(&lua, host, &stage, &link, source, &watch, &seal)?;
         host.watch(&watch);
         let for_script = Arc::clone(&watch);
         internals.set("disarm", lua.create_function(move |_, ()| Ok(for_script.disarm()))?)?;
@@ -249,6 +255,7 @@ impl Vm {
         let definitions = definitions.sequence_values::<Table>().collect::<mlua::Result<Definitions>>()?;
         let entry = |name: &str| Entry::new(&lua, &internals.get(name)?);
         let calls = Calls {
+            gate: Gate::new(&lua)?,
             http: entry("http")?,
             http_stream: entry("http_stream")?,
             websocket: entry("websocket")?,
@@ -271,6 +278,7 @@ impl Vm {
             host: Arc::clone(host),
             watch: Arc::clone(&watch),
             timer: Arc::clone(&timer),
+            seal,
         };
         let strand = Strand::new(engine);
         let vm = Arc::new(Self { strand, number, group, watch, timer, stage, host: Arc::clone(host) });
@@ -311,6 +319,12 @@ impl Vm {
         Some(Duration::from_millis(next_ms?.saturating_sub(self.host.now_ms())))
     }
 
+    /// Ends the calls that wait in it, with their connections.
+    pub(crate) fn abandon(&self) {
+        self.watch.condemn();
+        abandon(&self.stage, &self.host);
+    }
+
     /// Whether another one has to take its place.
     pub(crate) fn is_broken(&self) -> bool {
         self.watch.is_broken()
@@ -328,10 +342,23 @@ impl Engine {
     /// logged, and `None`.
     fn call(&self, entry: Entry, args: &[Arg<'_>]) -> Option<Returned> {
         self.watch.begin();
-        let result = sys::call(&self.lua, entry, args);
+        let result = sys::call(&self.lua, self.calls.gate, entry, args);
         self.watch.end();
         self.arm_timer();
-        result.map_err(|error| tracing::error!(%error, "a call into the script's VM failed")).ok()
+        result.map_err(|error| self.fails(&error)).ok()
+    }
+
+    /// The driver has failed: nobody knows what it has left undone. Calls that wait here would wait for ever.
+    fn fails(&self, error: &str) {
+        tracing::error!(%error, "a call into the script's VM failed");
+        self.watch.condemn();
+        abandon(&self.stage, &self.host);
+    }
+
+
+    /// The turn of a connection is over, and its call goes on.
+    fn suspends(&self, token: Token) {
+        self.stage.lock().suspended.insert(token);
     }
 
     /// Runs a function that answers flags.
@@ -374,12 +401,15 @@ impl Engine {
             }
             flags = self.flags(self.calls.drain, &[]);
         }
+        // They go on soon, but others come first.
+        self.stage.lock().deadlines.set(NOBODY, self.host.now_ms() + 1);
+        self.arm_timer();
     }
 
     /// Calls a function with what is known of a request. `f` reads what it returns.
     fn request<R>(&self, entry: Entry, request: &Request<'_>, body: Option<&[u8]>, f: impl FnOnce(Option<&Returned>) -> R) -> R {
         self.enter(request.token, request.peer, request.head);
-        let (slot, generation) = split(request.token);
+        let (slot, generation) = self.seal.split(request.token);
         let fixed = [
             request.handler.into(),
             slot.into(),
@@ -419,6 +449,9 @@ impl Engine {
             (flags, Served::Whole)
         });
         let commands = self.leave();
+        if served == Served::Suspended {
+            self.suspends(request.token);
+        }
         self.drain(flags);
         (served, commands)
     }
@@ -438,6 +471,9 @@ impl Engine {
     pub(crate) fn websocket(&mut self, request: &Request<'_>) -> Vec<u8> {
         let flags = self.request(self.calls.websocket, request, None, |returned| returned.map_or(0, |it| it.u32(0)));
         let commands = self.leave();
+        if flags & SUSPENDED != 0 {
+            self.suspends(request.token);
+        }
         self.drain(flags);
         commands
     }
@@ -453,7 +489,7 @@ impl Engine {
         mut send: impl FnMut(&[u8]),
     ) -> (bool, Vec<u8>) {
         self.enter(token, peer, b"");
-        let (slot, generation) = split(token);
+        let (slot, generation) = self.seal.split(token);
         let args = [handler.into(), slot.into(), generation.into(), Arg::Bytes(frame), Arg::Bool(raw)];
         let flags = self.call(self.calls.tcp, &args).map_or(FAILED, |returned| {
             match returned.bytes(1) {
@@ -465,6 +501,9 @@ impl Engine {
         let mut commands = self.leave();
         if flags & (CLOSE | FAILED) != 0 {
             Command::Close.write(&mut commands);
+        }
+        if flags & SUSPENDED != 0 {
+            self.suspends(token);
         }
         self.drain(flags);
         (flags & SUSPENDED != 0, commands)
@@ -480,7 +519,7 @@ impl Engine {
         respond: impl FnOnce(bool, NsheadHeader, &[u8]),
     ) -> (bool, Vec<u8>) {
         self.enter(token, peer, b"");
-        let (slot, generation) = split(token);
+        let (slot, generation) = self.seal.split(token);
         let NsheadHeader { id, version, log_id, reserved, .. } = *header;
         let args = [
             handler.into(),
@@ -501,16 +540,20 @@ impl Engine {
             (flags, false)
         });
         let commands = self.leave();
+        if suspended {
+            self.suspends(token);
+        }
         self.drain(flags);
         (suspended, commands)
     }
 
     /// Bytes that the Lua state uses; if it seems to be more than `limit`, without its garbage.
     pub(crate) fn bytes_after_collecting(&self, limit: usize) -> usize {
-        if self.lua.used_memory() > limit
-            && let Err(error) = self.lua.gc_collect()
-        {
-            tracing::error!(%error, "a finalizer of the script failed");
+        if self.lua.used_memory() > limit {
+            let collected = self.watch.loading(|| self.lua.gc_collect());
+            if let Err(error) = collected {
+                tracing::error!(%error, "a finalizer of the script failed");
+            }
         }
         self.lua.used_memory()
     }
@@ -531,7 +574,7 @@ impl Engine {
                 self.flags(self.calls.complete_with, &args)
             }
             Completion::Connected(token, peer) => {
-                let (slot, generation) = split(*token);
+                let (slot, generation) = self.seal.split(*token);
                 let peer = peer.to_string();
                 self.flags(self.calls.complete_with, &[ticket, slot.into(), generation.into(), peer.as_str().into()])
             }
@@ -554,12 +597,12 @@ impl Engine {
         let result = self.calls.complete.call::<u32>((number, body, about, kind));
         self.watch.end();
         self.arm_timer();
-        result.map_err(|error| tracing::error!(%error, "a call into the script's VM failed")).unwrap_or(0)
+        result.map_err(|error| self.fails(&error.to_string())).unwrap_or(0)
     }
 
     /// Keeps what a connection has left for who will ask for it.
     fn left(&self, token: Token, left: Vec<Completion>) {
-        let (slot, generation) = split(token);
+        let (slot, generation) = self.seal.split(token);
         for what in left {
             if let Completion::Message(bytes, text) = what {
                 let args = [slot.into(), generation.into(), Arg::Bytes(&bytes), kind_of(text).into()];
@@ -578,11 +621,18 @@ impl Engine {
         loop {
             let now_ms = self.host.now_ms();
             let Some(ticket) = self.stage.lock().deadlines.expired(now_ms) else { break };
-            self.complete(ticket, Completion::Timeout);
+            if ticket == NOBODY {
+                self.drain(READY);
+            } else {
+                self.complete(ticket, Completion::Timeout);
+            }
         }
         self.arm_timer();
     }
 }
+
+/// A ticket that no task has: threads may go on.
+const NOBODY: f64 = 0.0;
 
 /// Rounds of threads that set others going, before other events have their turn.
 const DRAINS_MAX: usize = 64;
@@ -591,17 +641,24 @@ impl Actor for Engine {
     type Event = Event;
 
     fn event(&mut self, event: Event) {
+        if self.watch.is_broken() {
+            return abandon(&self.stage, &self.host);
+        }
         match event {
             Event::Complete(ticket, with) => self.complete(ticket, with),
             Event::Closed(token, watched) => {
-                let waits = self.stage.lock().waits.remove(&token);
+                let waits = {
+                    let mut stage = self.stage.lock();
+                    stage.suspended.remove(&token);
+                    stage.waits.remove(&token)
+                };
                 if let Some(ticket) = waits {
                     self.complete(ticket, Completion::Failed("closed".into()));
                 }
                 if !watched {
                     return;
                 }
-                let (slot, generation) = split(token);
+                let (slot, generation) = self.seal.split(token);
                 let flags = self.flags(self.calls.closed, &[slot.into(), generation.into()]);
                 self.drain(flags);
             }

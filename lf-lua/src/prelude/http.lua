@@ -345,7 +345,7 @@ Socket.__index = Socket
 local leftovers = {}
 
 function I.left(slot, generation, message, kind)
-    local key = slot .. ":" .. generation
+    local key = rt.connection_id(slot, generation)
     local list = leftovers[key]
     if not list then
         list = { first = 1 }
@@ -356,7 +356,7 @@ function I.left(slot, generation, message, kind)
 end
 
 local function leftover(socket, err)
-    local key = socket._slot .. ":" .. socket._generation
+    local key = rt.connection_id(socket._slot, socket._generation)
     local list = leftovers[key]
     local entry = list and list[list.first]
     if not entry then
@@ -419,7 +419,7 @@ local function finish_socket(socket, ok, err, trace)
         rt.close_socket(socket._slot, socket._generation, 1000, "")
     end
     socket._closed = true
-    leftovers[socket._slot .. ":" .. socket._generation] = nil
+    leftovers[rt.connection_id(socket._slot, socket._generation)] = nil
     return more()
 end
 

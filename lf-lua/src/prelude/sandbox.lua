@@ -1,6 +1,7 @@
 -- Takes away what a script that is not trusted must not have. What is left reaches nothing but memory and `lf`.
 
 local type, error, load, loadstring = type, error, load, loadstring
+local concat, getmetatable = table.concat, getmetatable
 local is_51 = loadstring ~= nil
 
 for _, name in ipairs {
@@ -19,18 +20,75 @@ end, difftime = difftime, time = time }
 
 string.dump = nil
 
+-- Compiling runs in C, where nothing ends it, and takes the square of the labels of a text.
+local SOURCE_BYTES_MAX = 65536
+
+-- Comparing with a function of the script's kind lets the watchdog end a sort.
+local sort = table.sort
+local function less(a, b) return a < b end
+function table.sort(list, before)
+    if before == nil then return sort(list, less) end
+    if type(before) ~= "function" then error("bad argument #2 to 'sort' (function expected, got " .. type(before) .. ")", 2) end
+    return sort(list, function(a, b) return before(a, b) end)
+end
+
+-- Finalizers run where nothing ends them.
+local setmetatable, rawget = setmetatable, rawget
+function _G.setmetatable(value, metatable)
+    if type(metatable) == "table" and rawget(metatable, "__gc") ~= nil then
+        error("__gc is not for scripts that are not trusted", 2)
+    end
+    return setmetatable(value, metatable)
+end
+
+-- Tables say how long they are with __len, and these would believe it, in C.
+if not is_51 then
+    local rawlen, insert, remove, move = rawlen, table.insert, table.remove, table.move
+    local function real(list, name)
+        local metatable = getmetatable(list)
+        if metatable ~= nil then error("bad argument #1 to '" .. name .. "' (a table without a metatable expected)", 3) end
+    end
+    function table.insert(list, ...) real(list, "insert") return insert(list, ...) end
+    function table.remove(list, ...) real(list, "remove") return remove(list, ...) end
+    function table.move(from, first, last, at, to)
+        real(from, "move")
+        if to ~= nil then real(to, "move") end
+        if last - first >= rawlen(from) + 1024 then error("bad argument #3 to 'move' (too many elements)", 2) end
+        return move(from, first, last, at, to or from)
+    end
+end
+
+-- The coroutine of a call belongs to its driver: only those that the script has made are resumed by it.
+local create, resume = coroutine.create, coroutine.resume
+local own = setmetatable({}, { __mode = "k" })
+function coroutine.create(f)
+    local co = create(f)
+    own[co] = true
+    return co
+end
+function coroutine.resume(co, ...)
+    if type(co) == "thread" and not own[co] then return false, "cannot resume a coroutine that is not the script's" end
+    return resume(co, ...)
+end
+coroutine.close = nil
+
 -- Text only: bytecode is not checked.
 local function text_only(chunk, name, _, env)
     if type(chunk) == "function" then
-        local pieces = {}
+        local pieces, bytes = {}, 0
         while true do
             local piece = chunk()
             if piece == nil or piece == "" then break end
-            pieces[#pieces + 1] = piece
+            if type(piece) ~= "string" then error("reader function must return a string", 3) end
+            pieces[#pieces + 1], bytes = piece, bytes + #piece
+            if bytes > SOURCE_BYTES_MAX then break end
         end
-        chunk = table.concat(pieces)
+        chunk = concat(pieces)
     end
     if type(chunk) ~= "string" then error("bad argument #1 to 'load' (a string or a function expected)", 3) end
+    if #chunk > SOURCE_BYTES_MAX then
+        return nil, "a text of more than " .. SOURCE_BYTES_MAX .. " bytes is not compiled for scripts that are not trusted"
+    end
     if env ~= nil then return load(chunk, name, "t", env) end
     return load(chunk, name, "t")
 end

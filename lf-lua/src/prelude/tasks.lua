@@ -4,7 +4,8 @@
 local rt, I = ...
 
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
-local traceback = debug and debug.traceback or function(_, message) return message end
+-- Without the debug library there is the message alone: the last argument.
+local traceback = debug and debug.traceback or function(first, message) return message or first end
 local select, type, error, tostring = select, type, error, tostring
 local unpack = table.unpack or unpack
 I.traceback = traceback

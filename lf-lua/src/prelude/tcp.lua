@@ -166,7 +166,7 @@ function Connection:settimeout(seconds) self._timeout = seconds end
 
 -- Calls `f(connection)` once the connection has ended, whoever ended it.
 function Connection:on_close(f)
-    local key = self._slot .. ":" .. self._generation
+    local key = rt.connection_id(self._slot, self._generation)
     local watchers = I.watchers[key]
     if not watchers then
         watchers = {}
@@ -184,7 +184,7 @@ local function logged(what, ok, err, trace)
 end
 
 function I.closed(slot, generation)
-    local key = slot .. ":" .. generation
+    local key = rt.connection_id(slot, generation)
     local watchers = I.watchers[key]
     I.watchers[key] = nil
     for _, watcher in ipairs(watchers or {}) do

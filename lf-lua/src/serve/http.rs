@@ -144,6 +144,10 @@ impl HttpServer {
             for command in Command::read_all(&commands) {
                 self.carry_out(cx, &command);
             }
+            if served == Served::ByItself && !Command::read_all(&commands).any(|command| command.ends_answer()) {
+                tracing::error!("the script says that it has answered, but has not; the connection is closed");
+                cx.close();
+            }
             if served == Served::Failed {
                 cx.respond(500, &[TEXT], b"500 Internal Server Error\n");
             }

@@ -200,7 +200,7 @@ fn split(lua: &Lua, compiled: &Compiled, subject: &[u8], start: &Start, max: usi
     let parts = lua.create_table()?;
     let Some(mut from) = offset(start, subject.len())? else { return Ok(parts) };
     let (mut count, mut search) = (1, from);
-    while count != max && search <= subject.len() {
+    while count != max && search <= subject.len() && !crate::engine::is_overdue() {
         let Some(found) = compiled.regex.captures_at(subject, search) else { break };
         let whole = found.get_match();
         if whole.is_empty() {

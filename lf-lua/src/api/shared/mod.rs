@@ -15,6 +15,7 @@ pub use value::Scalar;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Memory of a dictionary that nobody gave a size.
@@ -34,6 +35,8 @@ const NAME_BYTES_MAX: usize = 128;
 pub struct Dicts {
     dicts: Arc<Mutex<HashMap<Vec<u8>, Arc<Dict>>>>,
     clock: Clock,
+    /// Bytes that all of them may have together.
+    bytes_max: Arc<AtomicUsize>,
 }
 
 impl std::fmt::Debug for Dicts {
@@ -53,7 +56,12 @@ impl Dicts {
     /// Dictionaries whose entries expire by another clock than the system's.
     #[must_use]
     pub fn with_clock(clock: Clock) -> Self {
-        Self { dicts: Arc::default(), clock }
+        Self { dicts: Arc::default(), clock, bytes_max: Arc::new(AtomicUsize::new(usize::MAX)) }
+    }
+
+    /// Sets the memory of all dictionaries together, in bytes. Those that there are already stay.
+    pub fn limit(&self, bytes_max: usize) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
     }
 
     /// The dictionary of a name, which is made if there is none.
@@ -102,6 +110,13 @@ impl Dicts {
         if capacity < CAPACITY_BYTES_MIN {
             return Err(format!(
                 "shared dictionary '{shown}': {capacity} bytes; at least {CAPACITY_BYTES_MIN} are needed"
+            ));
+        }
+        let (taken, bytes_max) = (dicts.values().map(|dict| dict.capacity()).sum::<usize>(), self.bytes_max.load(Ordering::Relaxed));
+        if taken.saturating_add(capacity) > bytes_max {
+            return Err(format!(
+                "shared dictionary '{shown}': {capacity} bytes; the others have {taken} of {bytes_max} already; make them \
+                 smaller with lf.shared_dict"
             ));
         }
         let dict = Arc::new(Dict::new(capacity, Arc::clone(&self.clock)));

@@ -5,7 +5,9 @@
 //! may find no memory) happens inside one protected call; what comes back is read off the stack before anything else runs.
 
 use mlua::{Function, Lua, ffi};
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
+use std::ptr;
 
 /// An argument of a call.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +21,12 @@ pub(crate) enum Arg<'a> {
 impl From<u32> for Arg<'_> {
     fn from(number: u32) -> Self {
         Self::Number(number.into())
+    }
+}
+
+impl From<f64> for Arg<'_> {
+    fn from(number: f64) -> Self {
+        Self::Number(number)
     }
 }
 
@@ -50,6 +58,30 @@ impl Entry {
     }
 }
 
+thread_local! {
+    /// What [`invoke`] is to do. It is not given as a value: a VM that is full has no room for one.
+    static INVOCATION: Cell<*const c_void> = const { Cell::new(ptr::null()) };
+}
+
+/// The function that all calls go through, made once: a VM that is full has no room for one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gate(c_int);
+
+impl Gate {
+    /// Makes the function.
+    pub(crate) fn new(lua: &Lua) -> mlua::Result<Self> {
+        let mut key = 0;
+        // SAFETY: `luaL_ref` takes the function that was pushed; errors are caught by `exec_raw`.
+        unsafe {
+            lua.exec_raw::<()>((), |state| {
+                ffi::lua_pushcfunction(state, invoke);
+                key = ffi::luaL_ref(state, ffi::LUA_REGISTRYINDEX);
+            })?;
+        }
+        Ok(Self(key))
+    }
+}
+
 struct Invocation<'a> {
     entry: Entry,
     args: &'a [Arg<'a>],
@@ -65,10 +97,10 @@ pub(crate) struct Returned {
 
 /// Runs inside the protected call.
 unsafe extern "C-unwind" fn invoke(state: *mut ffi::lua_State) -> c_int {
-    // SAFETY: `call` has pushed a pointer to an invocation that outlives it. Errors leave by a jump over this frame, in which
-    // no value has a destructor.
+    // SAFETY: `call` has left a pointer to an invocation that outlives it, and nothing ran in between. Errors leave by a jump
+    // over this frame, in which no value has a destructor.
     unsafe {
-        let invocation = ffi::lua_touserdata(state, 1).cast::<Invocation<'_>>();
+        let invocation = INVOCATION.get().cast::<Invocation<'_>>();
         let Invocation { entry, args } = &*invocation;
         ffi::lua_settop(state, 0);
         #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a handful")]
@@ -91,16 +123,16 @@ unsafe extern "C-unwind" fn invoke(state: *mut ffi::lua_State) -> c_int {
 }
 
 /// Calls a function; its error as text. Only who owns the VM may, and not from inside another call of it.
-pub(crate) fn call(lua: &Lua, entry: Entry, args: &[Arg<'_>]) -> Result<Returned, String> {
+pub(crate) fn call(lua: &Lua, gate: Gate, entry: Entry, args: &[Arg<'_>]) -> Result<Returned, String> {
     let invocation = Invocation { entry, args };
     let state = lua.state();
-    // SAFETY: the state is ours alone while we own the VM, and outlives `lua`. What is pushed here allocates nothing and fits
-    // into the room that every function has; the rest is protected.
+    INVOCATION.set((&raw const invocation).cast::<c_void>());
+    // SAFETY: the state is ours alone while we own the VM, and outlives `lua`. What is pushed here is there already, so that
+    // nothing is allocated, and fits into the room that every function has; the rest is protected.
     unsafe {
         let base = ffi::lua_gettop(state);
-        ffi::lua_pushcfunction(state, invoke);
-        ffi::lua_pushlightuserdata(state, (&raw const invocation).cast_mut().cast::<c_void>());
-        let status = ffi::lua_pcall(state, 1, ffi::LUA_MULTRET, 0);
+        ffi::lua_rawgeti(state, ffi::LUA_REGISTRYINDEX, gate.0.into());
+        let status = ffi::lua_pcall(state, 0, ffi::LUA_MULTRET, 0);
         let returned = Returned { state, base, count: ffi::lua_gettop(state) - base };
         if status == ffi::LUA_OK {
             return Ok(returned);

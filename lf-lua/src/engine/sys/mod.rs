@@ -7,7 +7,7 @@
 
 mod call;
 
-pub(crate) use call::{Arg, Entry, Returned, call};
+pub(crate) use call::{Arg, Entry, Gate, Returned, call};
 
 use super::vm::LoadError;
 use mlua::{Lua, LuaOptions, StdLib, ffi};
@@ -132,6 +132,11 @@ impl Watch {
         self.broken.load(Ordering::Relaxed)
     }
 
+    /// The VM cannot be trusted to work any more.
+    pub(super) fn condemn(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the run that goes on has to end.
     pub(crate) fn is_overdue(&self) -> bool {
         self.overdue.load(Ordering::Relaxed) != IN_TIME
@@ -158,6 +163,12 @@ impl Watch {
             ffi::lua_sethook(self.state.load(Ordering::Relaxed).cast(), None, 0, 0);
         }
     }
+}
+
+/// Whether the script that this thread runs has to end: for loops in Rust, which no hook ends.
+pub(crate) fn is_overdue() -> bool {
+    // SAFETY: as in `on_signal`.
+    unsafe { RUNNING.get().as_ref() }.is_some_and(Watch::is_overdue)
 }
 
 fn signal() -> c_int {
