@@ -120,7 +120,8 @@ fn contains_all(theme: &'static str) {
     let scripts = scripts(theme);
     assert!(!scripts.is_empty());
     // All are tried, so that one that fails does not hide the others.
-    let failed: Vec<_> = scripts.iter().filter(|script| std::panic::catch_unwind(|| contains(script)).is_err()).collect();
+    let failed: Vec<_> =
+        scripts.iter().filter(|script| std::panic::catch_unwind(|| contains(script)).is_err()).collect();
     let names: Vec<_> = failed.iter().map(|script| script.name).collect();
     assert!(failed.is_empty(), "{} of {} are not contained: {names:#?}", failed.len(), scripts.len());
 }

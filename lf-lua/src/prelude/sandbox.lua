@@ -59,16 +59,35 @@ if not is_51 then
 end
 
 -- The coroutine of a call belongs to its driver: only those that the script has made are resumed by it.
-local create, resume = coroutine.create, coroutine.resume
+-- Each coroutine within another takes a piece of the thread's own stack.
+local DEPTH_MAX = 100
+local create, resume, running = coroutine.create, coroutine.resume, coroutine.running
+-- How deep each was when it was resumed last.
 local own = setmetatable({}, { __mode = "k" })
 function coroutine.create(f)
     local co = create(f)
-    own[co] = true
+    own[co] = 1
     return co
 end
-function coroutine.resume(co, ...)
-    if type(co) == "thread" and not own[co] then return false, "cannot resume a coroutine that is not the script's" end
+local function resume_own(co, ...)
+    local parent = running()
+    local depth = (parent and own[parent] or 0) + 1
+    if depth > DEPTH_MAX then return false, "more than " .. DEPTH_MAX .. " coroutines within each other" end
+    own[co] = depth
     return resume(co, ...)
+end
+function coroutine.resume(co, ...)
+    if type(co) ~= "thread" then return resume(co, ...) end
+    if not own[co] then return false, "cannot resume a coroutine that is not the script's" end
+    return resume_own(co, ...)
+end
+local function unwrap(ok, ...)
+    if ok then return ... end
+    error((...), 0)
+end
+function coroutine.wrap(f)
+    local co = create(f)
+    return function(...) return unwrap(resume_own(co, ...)) end
 end
 coroutine.close = nil
 

@@ -146,6 +146,7 @@ impl HttpServer {
             }
             if served == Served::ByItself && !Command::read_all(&commands).any(|command| command.ends_answer()) {
                 tracing::error!("the script says that it has answered, but has not; the connection is closed");
+                cx.respond(500, &[TEXT], b"500 Internal Server Error\n");
                 cx.close();
             }
             if served == Served::Failed {
