@@ -32,6 +32,17 @@ function table.sort(list, before)
     return sort(list, function(a, b) return before(a, b) end)
 end
 
+-- A handler of errors runs within the hook that has raised them, where no hook ends it: so it is called behind that.
+local pcall = pcall
+local function handled(handler, ok, ...)
+    if ok then return true, ... end
+    return false, handler(...)
+end
+function _G.xpcall(f, handler, ...)
+    if type(handler) ~= "function" then error("bad argument #2 to 'xpcall' (function expected)", 2) end
+    return handled(handler, pcall(f, ...))
+end
+
 -- Finalizers run where nothing ends them.
 local setmetatable, rawget = setmetatable, rawget
 function _G.setmetatable(value, metatable)

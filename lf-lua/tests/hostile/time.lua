@@ -76,6 +76,7 @@ while true do table.sort(value) end
 local t = {} while true do table.insert(t, 1, 1) end
 --# a concatenation of nothing
 table.concat({}, "x", 1, 1e15)
+res:print("contained")
 --# a concatenation of many numbers
 local t = {} for i = 1, 3e5 do t[i] = i + 0.1 end
 while true do table.concat(t) end
@@ -94,6 +95,7 @@ res:print("contained")
 --# a table that says it is long, and is unpacked
 local t = setmetatable({}, { __len = function() return 1e15 end, __index = function() return 1 end })
 local x = { (unpack or table.unpack)(t) }
+res:print("contained")
 --# a table that is moved for ever
 if not table.move then error("contained") end
 table.move({}, 1, 1e15, 2)
