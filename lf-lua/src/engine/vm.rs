@@ -4,8 +4,8 @@ use super::command::Command;
 use super::deadlines::Deadlines;
 use super::host::Host;
 use super::runtime;
-use super::strand::{Actor, Owner, Strand};
 use super::seal::Seal;
+use super::strand::{Actor, Owner, Strand};
 use super::sys::{self, Arg, Entry, Gate, Returned};
 use crate::api;
 use lf_core::codec::NsheadHeader;
@@ -355,7 +355,6 @@ impl Engine {
         abandon(&self.stage, &self.host);
     }
 
-
     /// The turn of a connection is over, and its call goes on.
     fn suspends(&self, token: Token) {
         self.stage.lock().suspended.insert(token);
@@ -407,7 +406,13 @@ impl Engine {
     }
 
     /// Calls a function with what is known of a request. `f` reads what it returns.
-    fn request<R>(&self, entry: Entry, request: &Request<'_>, body: Option<&[u8]>, f: impl FnOnce(Option<&Returned>) -> R) -> R {
+    fn request<R>(
+        &self,
+        entry: Entry,
+        request: &Request<'_>,
+        body: Option<&[u8]>,
+        f: impl FnOnce(Option<&Returned>) -> R,
+    ) -> R {
         self.enter(request.token, request.peer, request.head);
         let (slot, generation) = self.seal.split(request.token);
         let fixed = [
@@ -590,7 +595,8 @@ impl Engine {
             Ok(answer) => answer,
             Err(error) => {
                 let text = error.to_string();
-                return self.flags(self.calls.complete_with, &[ticket, Arg::Nil, text.as_str().into(), "memory".into()]);
+                return self
+                    .flags(self.calls.complete_with, &[ticket, Arg::Nil, text.as_str().into(), "memory".into()]);
             }
         };
         self.watch.begin();

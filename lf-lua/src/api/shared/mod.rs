@@ -112,7 +112,8 @@ impl Dicts {
                 "shared dictionary '{shown}': {capacity} bytes; at least {CAPACITY_BYTES_MIN} are needed"
             ));
         }
-        let (taken, bytes_max) = (dicts.values().map(|dict| dict.capacity()).sum::<usize>(), self.bytes_max.load(Ordering::Relaxed));
+        let (taken, bytes_max) =
+            (dicts.values().map(|dict| dict.capacity()).sum::<usize>(), self.bytes_max.load(Ordering::Relaxed));
         if taken.saturating_add(capacity) > bytes_max {
             return Err(format!(
                 "shared dictionary '{shown}': {capacity} bytes; the others have {taken} of {bytes_max} already; make them \
