@@ -311,6 +311,8 @@ pub(super) fn install(
         lua.load(sandbox).set_name("=lf.sandbox").call::<()>(())?;
         return Ok(internals);
     }
+    // Most of what a VM holds is there for good, and need not be looked through so often.
+    lua.load("collectgarbage('setpause', 400)").exec()?;
     if let Some(path) = &source.lua_path {
         let package: Table = lua.globals().get("package")?;
         let before: String = package.get("path")?;

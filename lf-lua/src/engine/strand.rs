@@ -65,9 +65,13 @@ pub(crate) struct Owner<'a, A: Actor> {
 }
 
 impl<A: Actor> Owner<'_, A> {
-    /// Whether events wait for the actor to be free.
-    pub(crate) fn has_mail(&self) -> bool {
-        self.strand.has_mail()
+    /// Lets go of the actor. If events were left meanwhile, calls `first`, and serves them.
+    pub(crate) fn done(mut self, first: impl FnOnce()) {
+        self.guard = None;
+        if self.strand.has_mail() {
+            first();
+            self.strand.settle();
+        }
     }
 }
 
@@ -87,8 +91,9 @@ impl<A: Actor> DerefMut for Owner<'_, A> {
 
 impl<A: Actor> Drop for Owner<'_, A> {
     fn drop(&mut self) {
-        self.guard = None;
-        self.strand.settle();
+        if self.guard.take().is_some() {
+            self.strand.settle();
+        }
     }
 }
 
@@ -115,10 +120,16 @@ mod tests {
         assert_eq!(owner.0, [1]);
         assert!(strand.try_own().is_none());
         strand.post(2);
-        assert!(owner.has_mail());
         assert_eq!(owner.0, [1], "the owner is not disturbed");
+        let mut told = false;
+        owner.done(|| told = true);
+        assert!(told);
+        let owner = strand.try_own().unwrap();
+        assert_eq!(owner.0, [1, 2]);
+        strand.post(3);
         drop(owner);
-        assert_eq!(strand.try_own().unwrap().0, [1, 2]);
+        strand.try_own().unwrap().done(|| panic!("nothing was left"));
+        assert_eq!(strand.try_own().unwrap().0, [1, 2, 3]);
     }
 }
 

@@ -330,7 +330,6 @@ impl Engine {
         self.watch.begin();
         let result = sys::call(&self.lua, entry, args);
         self.watch.end();
-        self.arm_timer();
         result.map_err(|error| tracing::error!(%error, "a call into the script's VM failed")).ok()
     }
 
@@ -341,7 +340,13 @@ impl Engine {
 
     /// Sees to it that the timer fires in time for the first deadline.
     fn arm_timer(&self) {
-        let Some(next_ms) = self.stage.lock().deadlines.next_ms() else { return };
+        // Let go of the lock first: the timer may be told on this very thread, and asks for it.
+        let next_ms = self.stage.lock().deadlines.next_ms();
+        self.arm_timer_at(next_ms);
+    }
+
+    fn arm_timer_at(&self, next_ms: Option<u64>) {
+        let Some(next_ms) = next_ms else { return };
         if next_ms < self.timer.armed_ms.load(Ordering::SeqCst)
             && let Some(token) = self.timer.token.get()
         {
@@ -362,18 +367,25 @@ impl Engine {
     fn leave(&self) -> Vec<u8> {
         let mut stage = self.stage.lock();
         stage.current = None;
-        std::mem::take(&mut stage.commands)
+        let (commands, next_ms) = (std::mem::take(&mut stage.commands), stage.deadlines.next_ms());
+        drop(stage);
+        self.arm_timer_at(next_ms);
+        commands
     }
 
     /// Runs threads that may go on.
     fn drain(&self, mut flags: u32) {
+        if flags & READY == 0 {
+            return;
+        }
         // What they set going in turn is left for after the other events.
         for _ in 0..DRAINS_MAX {
             if flags & READY == 0 {
-                return;
+                break;
             }
             flags = self.flags(self.calls.drain, &[]);
         }
+        self.arm_timer();
     }
 
     /// Calls a function with what is known of a request. `f` reads what it returns.
@@ -553,7 +565,6 @@ impl Engine {
         self.watch.begin();
         let result = self.calls.complete.call::<u32>((number, body, about, kind));
         self.watch.end();
-        self.arm_timer();
         result.map_err(|error| tracing::error!(%error, "a call into the script's VM failed")).unwrap_or(0)
     }
 
@@ -598,12 +609,11 @@ impl Actor for Engine {
                 if let Some(ticket) = waits {
                     self.complete(ticket, Completion::Failed("closed".into()));
                 }
-                if !watched {
-                    return;
+                if watched {
+                    let (slot, generation) = split(token);
+                    let flags = self.flags(self.calls.closed, &[slot.into(), generation.into()]);
+                    self.drain(flags);
                 }
-                let (slot, generation) = split(token);
-                let flags = self.flags(self.calls.closed, &[slot.into(), generation.into()]);
-                self.drain(flags);
             }
             Event::Tick => self.tick(),
             Event::Ready => self.drain(READY),
@@ -613,6 +623,7 @@ impl Actor for Engine {
                 self.drain(flags);
             }
         }
+        self.arm_timer();
     }
 }
 

@@ -148,9 +148,7 @@ impl HttpServer {
                 cx.respond(500, &[TEXT], b"500 Internal Server Error\n");
             }
             // What others left for the VM comes after this answer.
-            if engine.has_mail() {
-                cx.flush();
-            }
+            engine.done(|| cx.flush());
             Ok(())
         })?
     }
@@ -221,6 +219,7 @@ impl HttpServer {
             for command in Command::read_all(&commands) {
                 self.carry_out(cx, &command);
             }
+            engine.done(|| cx.flush());
             Ok(())
         })?
     }

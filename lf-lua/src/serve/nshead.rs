@@ -67,9 +67,7 @@ impl Handler<Nshead> for NsheadServer {
                 cx.hold();
             }
             Command::read_all(&commands).for_each(|command| carry_out(cx, &command));
-            if engine.has_mail() {
-                cx.flush();
-            }
+            engine.done(|| cx.flush());
             Ok(())
         })?
     }

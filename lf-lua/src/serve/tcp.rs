@@ -45,9 +45,7 @@ impl TcpServer {
                 carry_out(cx, &command)?;
             }
             // What others left for the VM comes after this answer.
-            if engine.has_mail() {
-                cx.flush();
-            }
+            engine.done(|| cx.flush());
             unwritable.map_or(Ok(()), |error| Err(error.into()))
         });
         served?
