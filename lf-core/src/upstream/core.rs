@@ -295,8 +295,8 @@ impl Core {
         }
     }
 
-    pub(super) fn dispatch_waiting(self: &Arc<Self>, waiting: Option<Arc<Flight>>) {
-        if let Some(flight) = waiting {
+    pub(super) fn dispatch_waiting(self: &Arc<Self>, waiting: Vec<Arc<Flight>>) {
+        for flight in waiting {
             self.dispatch(&flight, Way::Anybody);
         }
     }
