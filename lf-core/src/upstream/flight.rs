@@ -168,13 +168,13 @@ impl Flight {
             self.time_out(Some(server));
             return;
         }
-        if matches!(sent, Sent::OnStaleLink | Sent::NotYet) && std::mem::take(&mut state.stale_left) {
+        let stopping = matches!(error, CallError::Stopping { .. });
+        if !stopping && (sent == Sent::NotYet || (sent == Sent::OnStaleLink && std::mem::take(&mut state.stale_left))) {
             drop(state);
             self.core.stats.stale.add();
             return self.core.dispatch(self, Way::Again(server));
         }
-        let stopping = matches!(error, CallError::Stopping { .. });
-        let may = matches!(sent, Sent::No | Sent::NotYet) || self.idempotent || self.core.config.retry_sent;
+        let may = sent == Sent::No || self.idempotent || self.core.config.retry_sent;
         if stopping || !may || state.retries_left == 0 {
             drop(state);
             self.finish(Err(error));
