@@ -281,17 +281,17 @@ fn look_at_times(cx: Cx<'_, '_>) {
     state.timer_at = None;
     let now = Instant::now();
     let flights: Vec<Arc<Flight>> = state.flying.iter().map(|attempt| Arc::clone(&attempt.flight)).collect();
+    if flights.iter().any(|flight| flight.deadline <= now)
+        && let Some(pool) = state.core.pool(state.group)
+    {
+        // It may be stuck: nobody else is to wait behind these, not even who is called by their outcome.
+        pool.shun(&state.link);
+    }
     flights.iter().for_each(|flight| flight.tick(now));
     let over = flights.iter().filter(|flight| flight.is_over()).count();
     let Some(state) = link_of(cx) else { return };
     if over > 0 && over == flights.len() {
         return cx.abort();
-    }
-    if over > 0
-        && let Some(pool) = state.core.pool(state.group)
-    {
-        // It may be stuck: nobody else is to wait behind these.
-        pool.shun(&state.link);
     }
     let next = flights.iter().filter_map(|flight| flight.next_due()).min();
     let idle_until = state.idle_since + state.core.config.idle_timeout;
