@@ -40,12 +40,7 @@ fn limits(args: &EngineArgs) -> Limits {
 /// Reads a script.
 pub(crate) fn read(path: &Path, args: &EngineArgs) -> anyhow::Result<Source> {
     let text = std::fs::read(path).with_context(|| format!("cannot read the script {}", path.display()))?;
-    Ok(Source {
-        path: path.to_owned(),
-        text,
-        lua_path: args.lua_path.clone(),
-        untrusted: args.untrusted,
-    })
+    Ok(Source { path: path.to_owned(), text, lua_path: args.lua_path.clone(), untrusted: args.untrusted })
 }
 
 fn check(path: &Path, args: &EngineArgs) -> anyhow::Result<u8> {
@@ -81,7 +76,8 @@ fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
     let current = Current::new(script);
     let script = current.load_full();
     for (server, definition) in script.definitions.iter().enumerate() {
-        builder = listen(builder, &current, server, definition, args.server.listen_options(), args.engine.output_bytes)?;
+        builder =
+            listen(builder, &current, server, definition, args.server.listen_options(), args.engine.output_bytes)?;
     }
     let server = builder.build()?;
     upstreams.bind(&server.remote());

@@ -90,7 +90,13 @@ impl Definition {
 
 impl Script {
     /// Runs the script in a VM for each worker that every one of `groups` groups begins with.
-    pub(crate) fn load(host: &Arc<Host>, source: Source, groups: usize, workers: usize, workers_max: usize) -> Result<Self, LoadError> {
+    pub(crate) fn load(
+        host: &Arc<Host>,
+        source: Source,
+        groups: usize,
+        workers: usize,
+        workers_max: usize,
+    ) -> Result<Self, LoadError> {
         let source = Arc::new(source);
         let (first, tables) = Vm::new(host, &source, 0)?;
         let definitions = tables.iter().map(definition_of).collect::<Result<Vec<_>, _>>()?;

@@ -1,10 +1,10 @@
 //! `lf.upstream`: calls to other servers, for scripts.
 
 use crate::engine::{Completion, Host, Vm};
+use lf_core::codec::NsheadHeader;
 use lf_core::upstream::{
     Answer, Balance, Call, CallError, HttpRequest, Limit, Probe, Protocol, RespValue, Servers, Upstream, UpstreamConfig,
 };
-use lf_core::codec::NsheadHeader;
 use mlua::{Lua, LuaString, Table, Value};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -246,7 +246,9 @@ pub(crate) fn install(lua: &Lua, rt: &Table, host: &Arc<Host>, vm: &Arc<OnceLock
         "call",
         lua.create_function(move |_, (ticket, name, what, options): (f64, LuaString, Value, Option<Table>)| {
             let call = call_of(&what, options.as_ref())?;
-            let (Some(vm), Some(remote)) = (of.get().and_then(Weak::upgrade), by_call.remote()) else { return Ok(false) };
+            let (Some(vm), Some(remote)) = (of.get().and_then(Weak::upgrade), by_call.remote()) else {
+                return Ok(false);
+            };
             let Some(upstream) = by_call.upstream(&name.to_string_lossy()) else { return Ok(false) };
             let group = vm.group;
             upstream.call(remote, group, call, move |outcome| {
@@ -260,7 +262,9 @@ pub(crate) fn install(lua: &Lua, rt: &Table, host: &Arc<Host>, vm: &Arc<OnceLock
         "upstream_servers",
         lua.create_function(move |lua, name: String| {
             let upstream: Option<Upstream> = by_look.upstream(&name);
-            upstream.map(|upstream| lua.create_sequence_from(upstream.servers().iter().map(|name| name.to_string()))).transpose()
+            upstream
+                .map(|upstream| lua.create_sequence_from(upstream.servers().iter().map(|name| name.to_string())))
+                .transpose()
         })?,
     )
 }

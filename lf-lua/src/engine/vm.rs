@@ -389,7 +389,13 @@ impl Engine {
     }
 
     /// Calls a function with what is known of a request. `f` reads what it returns.
-    fn request<R>(&self, entry: Entry, request: &Request<'_>, body: Option<&[u8]>, f: impl FnOnce(Option<&Returned>) -> R) -> R {
+    fn request<R>(
+        &self,
+        entry: Entry,
+        request: &Request<'_>,
+        body: Option<&[u8]>,
+        f: impl FnOnce(Option<&Returned>) -> R,
+    ) -> R {
         self.enter(request.token, request.peer, request.head);
         let (slot, generation) = split(request.token);
         let fixed = [
@@ -559,7 +565,8 @@ impl Engine {
             Ok(answer) => answer,
             Err(error) => {
                 let text = error.to_string();
-                return self.flags(self.calls.complete_with, &[ticket, Arg::Nil, text.as_str().into(), "memory".into()]);
+                return self
+                    .flags(self.calls.complete_with, &[ticket, Arg::Nil, text.as_str().into(), "memory".into()]);
             }
         };
         self.watch.begin();

@@ -57,11 +57,8 @@ impl Sockets {
 
     /// Connects to `HOST:PORT` or `unix:PATH`, and tells `ticket` what came of it.
     pub(crate) fn connect(&self, remote: &Remote, vm: &Arc<Vm>, ticket: f64, address: String, timeout: Duration) {
-        let known = if address.starts_with("unix:") {
-            address.parse().ok()
-        } else {
-            address.parse().ok().map(Address::Tcp)
-        };
+        let known =
+            if address.starts_with("unix:") { address.parse().ok() } else { address.parse().ok().map(Address::Tcp) };
         match known {
             Some(address) => dial(&self.dialer, remote, vm, ticket, &address, timeout),
             None => {
