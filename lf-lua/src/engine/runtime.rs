@@ -182,7 +182,24 @@ fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Resul
         })?,
     )?;
     let r = of();
+    rt.set("peer", lua.create_function(move |_, at: At| Ok(r.peer(at)))?)?;
+    rt.set(
+        "connection_id",
+        lua.create_function(|_, (slot, generation): At| Ok(joined(slot, generation).to_string()))?,
+    )?;
+    let r = of();
+    rt.set(
+        "unwant",
+        lua.create_function(move |_, (slot, generation): At| Ok(r.command((slot, generation), &Command::Want(0.0))))?,
+    )
+}
+
+fn answer_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Result<()> {
     type Respond = (u32, u32, u16, Option<Table>, LuaString);
+    type CloseSocket = (u32, u32, u16, LuaString);
+    type Rpc = (u32, u32, bool, Option<f64>, Option<f64>, Option<f64>, Option<LuaString>, Option<f64>, LuaString);
+    let of = || runtime.clone();
+    let r = of();
     rt.set(
         "respond",
         lua.create_function(move |_, (slot, generation, status, fields, body): Respond| {
@@ -199,7 +216,6 @@ fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Resul
         })?,
     )?;
     let r = of();
-    type CloseSocket = (u32, u32, u16, LuaString);
     rt.set(
         "close_socket",
         lua.create_function(move |_, (slot, generation, code, reason): CloseSocket| {
@@ -207,15 +223,12 @@ fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Resul
         })?,
     )?;
     let r = of();
-    type Rpc = (u32, u32, bool, Option<f64>, Option<f64>, Option<f64>, Option<LuaString>, Option<f64>, LuaString);
     rt.set(
         "nshead",
         lua.create_function(move |_, call: Rpc| {
             let (slot, generation, ok, id, version, log_id, provider, reserved, body) = call;
-            let mut header = header_of(
-                (id, version, log_id, reserved),
-                provider.as_ref().map(|provider| provider.as_bytes()).as_deref(),
-            );
+            let mut header =
+                header_of((id, version, log_id, reserved), provider.as_ref().map(LuaString::as_bytes).as_deref());
             if !ok {
                 header.provider = crate::serve::NSHEAD_FAILED;
             }
@@ -227,12 +240,6 @@ fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Resul
             r.bytes((slot, generation), SEND, &frame);
             Ok(r.plain((slot, generation), RELEASE))
         })?,
-    )?;
-    let r = of();
-    rt.set("peer", lua.create_function(move |_, at: At| Ok(r.peer(at)))?)?;
-    rt.set(
-        "connection_id",
-        lua.create_function(|_, (slot, generation): At| Ok(joined(slot, generation).to_string()))?,
     )?;
     let r = of();
     rt.set(
@@ -264,6 +271,36 @@ fn other_functions(lua: &Lua, rt: &Table, runtime: &Runtime, number: u64) -> mlu
     )?;
     let r = runtime.clone();
     rt.set("request_id", lua.create_function(move |_, ()| Ok(r.host.request_id()))?)?;
+    let r = runtime.clone();
+    rt.set(
+        "vm",
+        lua.create_function(move |lua, ()| {
+            let group = r.vm().map_or(0, |vm| vm.group);
+            lua.create_table_from([("id", number), ("group", group as u64)])
+        })?,
+    )?;
+    rt.set(
+        "blocking",
+        lua.create_function(|_, ()| {
+            lf_core::hand_over();
+            Ok(())
+        })?,
+    )?;
+    let r = runtime.clone();
+    rt.set(
+        "connect",
+        lua.create_function(move |_, (ticket, address, seconds): (f64, String, f64)| {
+            let (Some(vm), Some(remote), Some(sockets)) = (r.vm(), r.host.remote(), r.host.sockets.get()) else {
+                return Ok(());
+            };
+            let timeout = Duration::try_from_secs_f64(seconds.max(0.001)).unwrap_or(WAIT_MAX);
+            sockets.connect(remote, &vm, ticket, address, timeout);
+            Ok(())
+        })?,
+    )
+}
+
+fn log_functions(lua: &Lua, rt: &Table) -> mlua::Result<()> {
     rt.set(
         "failed",
         lua.create_function(|_, (id, trace): (LuaString, LuaString)| {
@@ -295,38 +332,6 @@ fn other_functions(lua: &Lua, rt: &Table, runtime: &Runtime, number: u64) -> mlu
             }
             Ok(())
         })?,
-    )?;
-    let r = runtime.clone();
-    rt.set(
-        "vm",
-        lua.create_function(move |lua, ()| {
-            let group = r.vm().map_or(0, |vm| vm.group);
-            lua.create_table_from([("id", number), ("group", group as u64)])
-        })?,
-    )?;
-    rt.set(
-        "blocking",
-        lua.create_function(|_, ()| {
-            lf_core::hand_over();
-            Ok(())
-        })?,
-    )?;
-    let r = runtime.clone();
-    rt.set(
-        "connect",
-        lua.create_function(move |_, (ticket, address, seconds): (f64, String, f64)| {
-            let (Some(vm), Some(remote), Some(sockets)) = (r.vm(), r.host.remote(), r.host.sockets.get()) else {
-                return Ok(());
-            };
-            let timeout = Duration::try_from_secs_f64(seconds.max(0.001)).unwrap_or(WAIT_MAX);
-            sockets.connect(remote, &vm, ticket, address, timeout);
-            Ok(())
-        })?,
-    )?;
-    let r = runtime.clone();
-    rt.set(
-        "unwant",
-        lua.create_function(move |_, (slot, generation): At| Ok(r.command((slot, generation), &Command::Want(0.0))))?,
     )
 }
 
@@ -346,6 +351,8 @@ pub(super) fn install(
     let runtime = Runtime { host: Arc::clone(host), stage: Arc::clone(stage), vm: Arc::clone(vm) };
     let rt = lua.create_table()?;
     connection_functions(lua, &rt, &runtime)?;
+    answer_functions(lua, &rt, &runtime)?;
+    log_functions(lua, &rt)?;
     other_functions(lua, &rt, &runtime, watch.number)?;
     api::upstream::install(lua, &rt, host, vm)?;
     let internals = lua.create_table()?;

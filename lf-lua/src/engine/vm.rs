@@ -243,7 +243,13 @@ impl Vm {
         let internals = runtime::install(&lua, host, &stage, &link, source, &watch)?;
         host.watch(&watch);
         let for_script = Arc::clone(&watch);
-        internals.set("disarm", lua.create_function(move |_, ()| Ok(for_script.disarm()))?)?;
+        internals.set(
+            "disarm",
+            lua.create_function(move |_, ()| {
+                for_script.disarm();
+                Ok(())
+            })?,
+        )?;
         watch.loading(|| runtime::run_main(&lua, &internals, source))?;
         let definitions: Table = internals.get("definitions")?;
         let definitions = definitions.sequence_values::<Table>().collect::<mlua::Result<Definitions>>()?;
@@ -533,10 +539,10 @@ impl Engine {
         self.lua.used_memory()
     }
 
-    fn complete(&self, ticket: f64, with: Completion) {
+    fn complete(&self, ticket: f64, with: &Completion) {
         let ticket = Arg::Number(ticket);
         let error = |text: &'static str| [ticket, Arg::Nil, text.into()];
-        let flags = match &with {
+        let flags = match with {
             Completion::Done => self.flags(self.calls.complete_with, &[ticket, Arg::Bool(true)]),
             Completion::Timeout => self.flags(self.calls.complete_with, &error("timeout")),
             Completion::Failed(text) => self.flags(self.calls.complete_with, &[ticket, Arg::Nil, text.as_str().into()]),
@@ -596,7 +602,7 @@ impl Engine {
         loop {
             let now_ms = self.host.now_ms();
             let Some(ticket) = self.stage.lock().deadlines.expired(now_ms) else { break };
-            self.complete(ticket, Completion::Timeout);
+            self.complete(ticket, &Completion::Timeout);
         }
         self.arm_timer();
     }
@@ -610,11 +616,11 @@ impl Actor for Engine {
 
     fn event(&mut self, event: Event) {
         match event {
-            Event::Complete(ticket, with) => self.complete(ticket, with),
+            Event::Complete(ticket, with) => self.complete(ticket, &with),
             Event::Closed(token, watched) => {
                 let waits = self.stage.lock().waits.remove(&token);
                 if let Some(ticket) = waits {
-                    self.complete(ticket, Completion::Failed("closed".into()));
+                    self.complete(ticket, &Completion::Failed("closed".into()));
                 }
                 if watched {
                     let (slot, generation) = split(token);

@@ -3,7 +3,7 @@
 use super::call::Call;
 use crate::engine::{Command, Completion, Vm};
 use lf_core::codec::Raw;
-use lf_core::{Address, Closed, Context, DialOptions, Dialer, Handler, Message, Outcome, Peer, Remote};
+use lf_core::{Address, CloseReason, Closed, Context, DialOptions, Dialer, Handler, Message, Outcome, Peer, Remote};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -158,10 +158,8 @@ impl Handler<Raw> for SocketHandler {
 
     fn closed(&self, link: &mut Link, closed: &Closed) {
         if let Some(ticket) = link.connects.take() {
-            let why = match closed.why {
-                lf_core::CloseReason::ConnectTimeout => "timeout".into(),
-                why => reason(closed.error, why.label()),
-            };
+            let timed_out = closed.why == CloseReason::ConnectTimeout;
+            let why = if timed_out { "timeout".into() } else { reason(closed.error, closed.why.label()) };
             link.call.vm.complete(ticket, Completion::Failed(why));
         }
         link.call.end(closed.token, "closed");
