@@ -2,6 +2,7 @@
 
 mod call;
 mod http;
+mod meter;
 mod nshead;
 mod route;
 mod sockets;
@@ -9,6 +10,7 @@ mod tcp;
 mod timers;
 
 pub(crate) use http::HttpServer;
+pub(crate) use meter::Meter;
 pub(crate) use nshead::NsheadServer;
 pub(crate) use route::{Route, Routes};
 pub(crate) use sockets::{SocketHandler, Sockets};

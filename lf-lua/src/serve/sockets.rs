@@ -1,6 +1,7 @@
 //! The sockets that scripts open.
 
 use super::call::Call;
+use super::meter::Measured;
 use crate::engine::{Command, Completion, Vm};
 use lf_core::codec::Raw;
 use lf_core::{Address, CloseReason, Closed, Context, DialOptions, Dialer, Handler, Message, Outcome, Peer, Remote};
@@ -80,7 +81,7 @@ fn dial(
     timeout: Duration,
 ) {
     let options = DialOptions { connect_timeout: Some(timeout), ..DialOptions::default() };
-    let link = Link { call: Call::new(vm), connects: Some(ticket) };
+    let link = Link { call: Call::new(vm, Measured::default()), connects: Some(ticket) };
     if let Err(failed) = dialer.connect(remote, vm.group, address, &options, link) {
         vm.complete(ticket, Completion::Failed(reason(failed.error.raw_os_error(), &failed.error.to_string())));
     }
