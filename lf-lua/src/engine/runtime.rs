@@ -3,13 +3,14 @@
 use super::command::{Command, write_field};
 use super::host::Host;
 use super::sys;
-use super::vm::{LoadError, Source, Stage, Vm, header_of, joined};
+use super::vm::{LoadError, Report, Source, Stage, Vm, header_of, joined};
 use crate::api;
 use bstr::ByteSlice;
 use lf_core::Token;
 use lf_core::codec::{Codec, Nshead, NsheadFrame};
 use mlua::{Lua, LuaString, Table};
 use parking_lot::Mutex;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -384,12 +385,46 @@ pub(super) fn install(
     Ok(internals)
 }
 
+/// Gives a VM what tests need beside the script.
+pub(super) fn prepare_tests(
+    lua: &Lua,
+    internals: &Table,
+    servers: &[(String, String)],
+    report: Sender<Report>,
+) -> mlua::Result<()> {
+    let rt = lua.create_table()?;
+    rt.set(
+        "report",
+        lua.create_function(move |_, (what, name, why): (String, String, LuaString)| {
+            let report_of = match what.as_str() {
+                "ok" => Report::Passed { name },
+                "end" => Report::End,
+                _ => Report::Failed { name, why: why.to_string_lossy() },
+            };
+            // Whoever waits for the report may have gone.
+            let _ = report.send(report_of);
+            Ok(())
+        })?,
+    )?;
+    let list = lua.create_table()?;
+    for (kind, address) in servers {
+        list.push(lua.create_table_from([("kind", kind.as_str()), ("address", address.as_str())])?)?;
+    }
+    let lf: Table = lua.globals().get("lf")?;
+    lua.load(include_str!("../prelude/test.lua")).set_name("=lf.test").call((rt, internals, lf, list))
+}
+
 /// Runs the main chunk, which defines the servers.
 pub(super) fn run_main(lua: &Lua, internals: &Table, source: &Source) -> Result<(), LoadError> {
     let name = format!("@{}", source.path.display());
     internals.set("loading", true)?;
     let chunk = lua.load(source.text.as_bstr().as_bytes()).set_name(name).set_mode(mlua::chunk::ChunkMode::Text);
     chunk.exec()?;
+    if let Some(address) = &source.console {
+        let lf: Table = lua.globals().get("lf")?;
+        let console = lua.load(include_str!("../prelude/repl.lua")).set_name("=lf.repl");
+        console.call::<()>((mlua::Value::Nil, mlua::Value::Nil, lf, address.as_str()))?;
+    }
     internals.set("loading", false)?;
     Ok(())
 }

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(crate) struct Source {
     pub(crate) lua_path: Option<String>,
     /// It gets no access to the machine.
     pub(crate) untrusted: bool,
+    /// What is typed comes in here.
+    pub(crate) console: Option<String>,
 }
 
 /// Why a script cannot be used.
@@ -90,8 +93,29 @@ pub(crate) enum Event {
     Ready,
     /// A connection has ended before the script took these.
     Left(Token, Vec<Completion>),
+    /// A file of tests is to be run.
+    Test(Tests),
     /// The script was replaced.
     Retire,
+}
+
+/// A file of tests.
+#[derive(Debug)]
+pub(crate) struct Tests {
+    pub(crate) name: String,
+    pub(crate) text: Vec<u8>,
+    /// What the script's servers speak, and where they are.
+    pub(crate) servers: Vec<(String, String)>,
+    /// Gets what came of each test.
+    pub(crate) report: Sender<Report>,
+}
+
+/// What came of a test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    Passed { name: String },
+    Failed { name: String, why: String },
+    End,
 }
 
 /// What the calls of a script share with Rust while they run.
@@ -188,6 +212,7 @@ struct Calls {
 pub(crate) struct Engine {
     lua: Lua,
     calls: Calls,
+    internals: Table,
     pub(crate) stage: Arc<Mutex<Stage>>,
     host: Arc<Host>,
     watch: Arc<sys::Watch>,
@@ -273,6 +298,7 @@ impl Vm {
         let engine = Engine {
             lua,
             calls,
+            internals,
             stage: Arc::clone(&stage),
             host: Arc::clone(host),
             watch: Arc::clone(&watch),
@@ -598,6 +624,15 @@ impl Engine {
         self.call(self.calls.counts, &[]).map_or((0, 0, 0), counts)
     }
 
+    /// Begins to run a file of tests.
+    fn test(&self, tests: Tests) -> mlua::Result<()> {
+        runtime::prepare_tests(&self.lua, &self.internals, &tests.servers, tests.report)?;
+        let flags: u32 =
+            self.internals.get::<Function>("test")?.call((tests.name, self.lua.create_string(&tests.text)?))?;
+        self.drain(flags);
+        Ok(())
+    }
+
     fn tick(&self) {
         loop {
             let now_ms = self.host.now_ms();
@@ -630,6 +665,15 @@ impl Actor for Engine {
             }
             Event::Tick => self.tick(),
             Event::Ready => self.drain(READY),
+            Event::Test(tests) => {
+                let name = tests.name.clone();
+                let report = tests.report.clone();
+                if let Err(error) = self.test(tests) {
+                    // Whoever waits for the report has gone, or hears of it.
+                    let _ = report.send(Report::Failed { name, why: error.to_string() });
+                    let _ = report.send(Report::End);
+                }
+            }
             Event::Left(token, left) => self.left(token, left),
             Event::Retire => {
                 let flags = self.flags(self.calls.retire, &[]);
