@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use lf_core::codec::http::{self, Http};
 use lf_core::codec::{Len32, Line, Nshead, Raw};
 use lf_core::upstream::{Upstreams, UpstreamsOptions};
-use lf_core::{Address, Builder, ListenOptions, Server, Signals, cli};
+use lf_core::{Address, Builder, Handlers, ListenOptions, Server, Signals, cli};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,18 +34,14 @@ pub fn program() -> anyhow::Result<u8> {
 }
 
 fn limits(args: &EngineArgs) -> Limits {
-    Limits { budget: args.budget, vm_bytes: args.vm_bytes }
+    let slow = (!args.slow.is_zero()).then_some(args.slow);
+    Limits { budget: args.budget, vm_bytes: args.vm_bytes, slow }
 }
 
 /// Reads a script.
 pub(crate) fn read(path: &Path, args: &EngineArgs) -> anyhow::Result<Source> {
     let text = std::fs::read(path).with_context(|| format!("cannot read the script {}", path.display()))?;
-    Ok(Source {
-        path: path.to_owned(),
-        text,
-        lua_path: args.lua_path.clone(),
-        untrusted: args.untrusted,
-    })
+    Ok(Source { path: path.to_owned(), text, lua_path: args.lua_path.clone(), untrusted: args.untrusted })
 }
 
 fn check(path: &Path, args: &EngineArgs) -> anyhow::Result<u8> {
@@ -71,6 +67,9 @@ fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
     let sockets = Sockets::new(builder.dialer(Raw, SocketHandler)).context("cannot start a thread")?;
     let upstreams = Upstreams::new(&mut builder, UpstreamsOptions::default());
     let _ = host.upstreams.set(upstreams.clone());
+    if args.server.admin.is_some() {
+        let _ = host.handlers.set(Handlers::new(&mut builder));
+    }
     let timers = Timers(builder.dialer(Raw, TimerHandler));
     let groups = args.server.groups.unwrap_or_else(cores);
     let shape = Shape { groups, workers: args.server.workers, workers_max: args.server.workers_max };
@@ -81,7 +80,8 @@ fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
     let current = Current::new(script);
     let script = current.load_full();
     for (server, definition) in script.definitions.iter().enumerate() {
-        builder = listen(builder, &current, server, definition, args.server.listen_options(), args.engine.output_bytes)?;
+        builder =
+            listen(builder, &current, server, definition, args.server.listen_options(), args.engine.output_bytes)?;
     }
     let server = builder.build()?;
     upstreams.bind(&server.remote());

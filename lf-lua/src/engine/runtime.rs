@@ -3,8 +3,8 @@
 use super::command::{Command, write_field};
 use super::host::Host;
 use super::sys;
-use crate::api;
 use super::vm::{LoadError, Source, Stage, Vm, header_of, joined};
+use crate::api;
 use bstr::ByteSlice;
 use lf_core::Token;
 use lf_core::codec::{Codec, Nshead, NsheadFrame};
@@ -156,122 +156,183 @@ type At = (u32, u32);
 fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Result<()> {
     let of = || runtime.clone();
     let r = of();
-    rt.set("bytes", lua.create_function(move |_, (slot, generation, tag, bytes): (u32, u32, u8, LuaString)| {
-        Ok(r.bytes((slot, generation), tag, &bytes.as_bytes()))
-    })?)?;
+    rt.set(
+        "bytes",
+        lua.create_function(move |_, (slot, generation, tag, bytes): (u32, u32, u8, LuaString)| {
+            Ok(r.bytes((slot, generation), tag, &bytes.as_bytes()))
+        })?,
+    )?;
     let r = of();
-    rt.set("plain", lua.create_function(move |_, (slot, generation, tag): (u32, u32, u8)| {
-        Ok(r.plain((slot, generation), tag))
-    })?)?;
+    rt.set(
+        "plain",
+        lua.create_function(move |_, (slot, generation, tag): (u32, u32, u8)| Ok(r.plain((slot, generation), tag)))?,
+    )?;
     let r = of();
-    rt.set("want", lua.create_function(move |_, (slot, generation, ticket): (u32, u32, f64)| {
-        Ok(r.command((slot, generation), &Command::Want(ticket)))
-    })?)?;
+    rt.set(
+        "want",
+        lua.create_function(move |_, (slot, generation, ticket): (u32, u32, f64)| {
+            Ok(r.command((slot, generation), &Command::Want(ticket)))
+        })?,
+    )?;
     let r = of();
-    rt.set("drained", lua.create_function(move |_, (slot, generation, ticket): (u32, u32, f64)| {
-        Ok(r.command((slot, generation), &Command::Drained(ticket)))
-    })?)?;
-    let r = of();
-    type Respond = (u32, u32, u16, Option<Table>, LuaString);
-    rt.set("respond", lua.create_function(move |_, (slot, generation, status, fields, body): Respond| {
-        let fields = fields_of(fields.as_ref())?;
-        Ok(r.command((slot, generation), &Command::respond(status, &fields, &body.as_bytes())))
-    })?)?;
-    let r = of();
-    rt.set("start", lua.create_function(move |_, (slot, generation, status, fields): (u32, u32, u16, Option<Table>)| {
-        let fields = fields_of(fields.as_ref())?;
-        Ok(r.command((slot, generation), &Command::start(status, &fields)))
-    })?)?;
-    let r = of();
-    type CloseSocket = (u32, u32, u16, LuaString);
-    rt.set("close_socket", lua.create_function(move |_, (slot, generation, code, reason): CloseSocket| {
-        Ok(r.command((slot, generation), &Command::CloseSocket { code, reason: &reason.as_bytes() }))
-    })?)?;
-    let r = of();
-    type Rpc = (u32, u32, bool, Option<f64>, Option<f64>, Option<f64>, Option<LuaString>, Option<f64>, LuaString);
-    rt.set("nshead", lua.create_function(move |_, call: Rpc| {
-        let (slot, generation, ok, id, version, log_id, provider, reserved, body) = call;
-        let mut header = header_of((id, version, log_id, reserved), provider.as_ref().map(|provider| provider.as_bytes()).as_deref());
-        if !ok {
-            header.provider = crate::serve::NSHEAD_FAILED;
-        }
-        let mut frame = Vec::new();
-        let body = body.as_bytes();
-        if Nshead::default().encode(NsheadFrame { header, body: &body }, &mut frame).is_err() {
-            return Ok(r.plain((slot, generation), CLOSE));
-        }
-        r.bytes((slot, generation), SEND, &frame);
-        Ok(r.plain((slot, generation), RELEASE))
-    })?)?;
+    rt.set(
+        "drained",
+        lua.create_function(move |_, (slot, generation, ticket): (u32, u32, f64)| {
+            Ok(r.command((slot, generation), &Command::Drained(ticket)))
+        })?,
+    )?;
     let r = of();
     rt.set("peer", lua.create_function(move |_, at: At| Ok(r.peer(at)))?)?;
-    rt.set("connection_id", lua.create_function(|_, (slot, generation): At| Ok(joined(slot, generation).to_string()))?)?;
+    rt.set(
+        "connection_id",
+        lua.create_function(|_, (slot, generation): At| Ok(joined(slot, generation).to_string()))?,
+    )?;
     let r = of();
-    rt.set("head", lua.create_function(move |lua, (slot, generation): At| {
-        if !r.is_current(joined(slot, generation)) {
-            return Ok(None);
-        }
-        let stage = r.stage.lock();
-        lua.create_string(&stage.head).map(Some)
-    })?)
+    rt.set(
+        "unwant",
+        lua.create_function(move |_, (slot, generation): At| Ok(r.command((slot, generation), &Command::Want(0.0))))?,
+    )
+}
+
+fn answer_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Result<()> {
+    type Respond = (u32, u32, u16, Option<Table>, LuaString);
+    type CloseSocket = (u32, u32, u16, LuaString);
+    type Rpc = (u32, u32, bool, Option<f64>, Option<f64>, Option<f64>, Option<LuaString>, Option<f64>, LuaString);
+    let of = || runtime.clone();
+    let r = of();
+    rt.set(
+        "respond",
+        lua.create_function(move |_, (slot, generation, status, fields, body): Respond| {
+            let fields = fields_of(fields.as_ref())?;
+            Ok(r.command((slot, generation), &Command::respond(status, &fields, &body.as_bytes())))
+        })?,
+    )?;
+    let r = of();
+    rt.set(
+        "start",
+        lua.create_function(move |_, (slot, generation, status, fields): (u32, u32, u16, Option<Table>)| {
+            let fields = fields_of(fields.as_ref())?;
+            Ok(r.command((slot, generation), &Command::start(status, &fields)))
+        })?,
+    )?;
+    let r = of();
+    rt.set(
+        "close_socket",
+        lua.create_function(move |_, (slot, generation, code, reason): CloseSocket| {
+            Ok(r.command((slot, generation), &Command::CloseSocket { code, reason: &reason.as_bytes() }))
+        })?,
+    )?;
+    let r = of();
+    rt.set(
+        "nshead",
+        lua.create_function(move |_, call: Rpc| {
+            let (slot, generation, ok, id, version, log_id, provider, reserved, body) = call;
+            let mut header =
+                header_of((id, version, log_id, reserved), provider.as_ref().map(LuaString::as_bytes).as_deref());
+            if !ok {
+                header.provider = crate::serve::NSHEAD_FAILED;
+            }
+            let mut frame = Vec::new();
+            let body = body.as_bytes();
+            if Nshead::default().encode(NsheadFrame { header, body: &body }, &mut frame).is_err() {
+                return Ok(r.plain((slot, generation), CLOSE));
+            }
+            r.bytes((slot, generation), SEND, &frame);
+            Ok(r.plain((slot, generation), RELEASE))
+        })?,
+    )?;
+    let r = of();
+    rt.set(
+        "head",
+        lua.create_function(move |lua, (slot, generation): At| {
+            if !r.is_current(joined(slot, generation)) {
+                return Ok(None);
+            }
+            let stage = r.stage.lock();
+            lua.create_string(&stage.head).map(Some)
+        })?,
+    )
 }
 
 fn other_functions(lua: &Lua, rt: &Table, runtime: &Runtime, number: u64) -> mlua::Result<()> {
     let r = runtime.clone();
-    rt.set("deadline", lua.create_function(move |_, (ticket, seconds): (f64, f64)| {
-        r.deadline(ticket, seconds);
-        Ok(())
-    })?)?;
-    rt.set("now", lua.create_function(|_, ()| {
-        Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64()))
-    })?)?;
+    rt.set(
+        "deadline",
+        lua.create_function(move |_, (ticket, seconds): (f64, f64)| {
+            r.deadline(ticket, seconds);
+            Ok(())
+        })?,
+    )?;
+    rt.set(
+        "now",
+        lua.create_function(|_, ()| {
+            Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64()))
+        })?,
+    )?;
     let r = runtime.clone();
     rt.set("request_id", lua.create_function(move |_, ()| Ok(r.host.request_id()))?)?;
-    rt.set("failed", lua.create_function(|_, (id, trace): (LuaString, LuaString)| {
-        tracing::error!(id = %id.to_string_lossy(), "the script failed: {}", trace.to_string_lossy());
-        Ok(())
-    })?)?;
-    rt.set("logs", lua.create_function(|_, level: u32| {
-        Ok(match level {
-            1 => tracing::enabled!(target: "script", tracing::Level::ERROR),
-            2 => tracing::enabled!(target: "script", tracing::Level::WARN),
-            3 => tracing::enabled!(target: "script", tracing::Level::INFO),
-            _ => tracing::enabled!(target: "script", tracing::Level::DEBUG),
-        })
-    })?)?;
-    rt.set("log", lua.create_function(|_, (level, text): (u32, LuaString)| {
-        let text = text.as_bytes();
-        let text = text.as_bstr();
-        match level {
-            1 => tracing::error!(target: "script", "{text}"),
-            2 => tracing::warn!(target: "script", "{text}"),
-            3 => tracing::info!(target: "script", "{text}"),
-            _ => tracing::debug!(target: "script", "{text}"),
-        }
-        Ok(())
-    })?)?;
     let r = runtime.clone();
-    rt.set("vm", lua.create_function(move |lua, ()| {
-        let group = r.vm().map_or(0, |vm| vm.group);
-        lua.create_table_from([("id", number), ("group", group as u64)])
-    })?)?;
-    rt.set("blocking", lua.create_function(|_, ()| {
-        lf_core::hand_over();
-        Ok(())
-    })?)?;
+    rt.set(
+        "vm",
+        lua.create_function(move |lua, ()| {
+            let group = r.vm().map_or(0, |vm| vm.group);
+            lua.create_table_from([("id", number), ("group", group as u64)])
+        })?,
+    )?;
+    rt.set(
+        "blocking",
+        lua.create_function(|_, ()| {
+            lf_core::hand_over();
+            Ok(())
+        })?,
+    )?;
     let r = runtime.clone();
-    rt.set("connect", lua.create_function(move |_, (ticket, address, seconds): (f64, String, f64)| {
-        let (Some(vm), Some(remote), Some(sockets)) = (r.vm(), r.host.remote(), r.host.sockets.get()) else {
-            return Ok(());
-        };
-        let timeout = Duration::try_from_secs_f64(seconds.max(0.001)).unwrap_or(WAIT_MAX);
-        sockets.connect(remote, &vm, ticket, address, timeout);
-        Ok(())
-    })?)?;
-    let r = runtime.clone();
-    rt.set("unwant", lua.create_function(move |_, (slot, generation): At| {
-        Ok(r.command((slot, generation), &Command::Want(0.0)))
-    })?)
+    rt.set(
+        "connect",
+        lua.create_function(move |_, (ticket, address, seconds): (f64, String, f64)| {
+            let (Some(vm), Some(remote), Some(sockets)) = (r.vm(), r.host.remote(), r.host.sockets.get()) else {
+                return Ok(());
+            };
+            let timeout = Duration::try_from_secs_f64(seconds.max(0.001)).unwrap_or(WAIT_MAX);
+            sockets.connect(remote, &vm, ticket, address, timeout);
+            Ok(())
+        })?,
+    )
+}
+
+fn log_functions(lua: &Lua, rt: &Table) -> mlua::Result<()> {
+    rt.set(
+        "failed",
+        lua.create_function(|_, (id, trace): (LuaString, LuaString)| {
+            tracing::error!(id = %id.to_string_lossy(), "the script failed: {}", trace.to_string_lossy());
+            Ok(())
+        })?,
+    )?;
+    rt.set(
+        "logs",
+        lua.create_function(|_, level: u32| {
+            Ok(match level {
+                1 => tracing::enabled!(target: "script", tracing::Level::ERROR),
+                2 => tracing::enabled!(target: "script", tracing::Level::WARN),
+                3 => tracing::enabled!(target: "script", tracing::Level::INFO),
+                _ => tracing::enabled!(target: "script", tracing::Level::DEBUG),
+            })
+        })?,
+    )?;
+    rt.set(
+        "log",
+        lua.create_function(|_, (level, text): (u32, LuaString)| {
+            let text = text.as_bytes();
+            let text = text.as_bstr();
+            match level {
+                1 => tracing::error!(target: "script", "{text}"),
+                2 => tracing::warn!(target: "script", "{text}"),
+                3 => tracing::info!(target: "script", "{text}"),
+                _ => tracing::debug!(target: "script", "{text}"),
+            }
+            Ok(())
+        })?,
+    )
 }
 
 /// Gives a new VM its functions; answers the table that they and the prelude share.
@@ -290,6 +351,8 @@ pub(super) fn install(
     let runtime = Runtime { host: Arc::clone(host), stage: Arc::clone(stage), vm: Arc::clone(vm) };
     let rt = lua.create_table()?;
     connection_functions(lua, &rt, &runtime)?;
+    answer_functions(lua, &rt, &runtime)?;
+    log_functions(lua, &rt)?;
     other_functions(lua, &rt, &runtime, watch.number)?;
     api::upstream::install(lua, &rt, host, vm)?;
     let internals = lua.create_table()?;
@@ -311,6 +374,8 @@ pub(super) fn install(
         lua.load(sandbox).set_name("=lf.sandbox").call::<()>(())?;
         return Ok(internals);
     }
+    // Most of what a VM holds is there for good, and need not be looked through so often.
+    lua.load("collectgarbage('setpause', 400)").exec()?;
     if let Some(path) = &source.lua_path {
         let package: Table = lua.globals().get("package")?;
         let before: String = package.get("path")?;

@@ -2,6 +2,7 @@
 
 mod call;
 mod http;
+mod meter;
 mod nshead;
 mod route;
 mod sockets;
@@ -9,11 +10,12 @@ mod tcp;
 mod timers;
 
 pub(crate) use http::HttpServer;
+pub(crate) use meter::Meter;
 pub(crate) use nshead::NsheadServer;
 pub(crate) use route::{Route, Routes};
-pub(crate) use sockets::{Sockets, SocketHandler};
+pub(crate) use sockets::{SocketHandler, Sockets};
 pub(crate) use tcp::TcpServer;
-pub(crate) use timers::{Timers, TimerHandler};
+pub(crate) use timers::{TimerHandler, Timers};
 
 /// The provider of an nshead answer to a request whose script failed.
 pub(crate) const NSHEAD_FAILED: [u8; 16] = *b"lf-lua-error\0\0\0\0";
