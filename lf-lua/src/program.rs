@@ -1,6 +1,6 @@
 //! The program: its commands, and how a server comes to be.
 
-use crate::engine::{self, Host, Limits, Source};
+use crate::engine::{self, Compat, Host, Limits, Source};
 use crate::options::{Command, EngineArgs, Options, ServeArgs};
 use crate::reload::Reloader;
 use crate::script::{Current, Definition, Framing, Kind, Script};
@@ -45,6 +45,7 @@ pub(crate) fn read(path: &Path, args: &EngineArgs) -> anyhow::Result<Source> {
         text,
         lua_path: args.lua_path.clone(),
         untrusted: args.untrusted,
+        compat: args.compat.then(|| Compat { listen: args.listen.clone(), framing: args.frame }),
     })
 }
 
@@ -76,12 +77,13 @@ fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
     let shape = Shape { groups, workers: args.server.workers, workers_max: args.server.workers_max };
     let script = shape.load(&host, source)?;
     if script.definitions.is_empty() {
-        bail!("{}: its main chunk defines no server; see lf.http, lf.tcp and lf.nshead", path.display());
+        bail!("{}: its main chunk defines no server; see lf.http, lf.tcp and lf.nshead, or --compat", path.display());
     }
     let current = Current::new(script);
     let script = current.load_full();
     for (server, definition) in script.definitions.iter().enumerate() {
-        builder = listen(builder, &current, server, definition, args.server.listen_options(), args.engine.output_bytes)?;
+        builder =
+            listen(builder, &current, server, definition, args.server.listen_options(), args.engine.output_bytes)?;
     }
     let server = builder.build()?;
     upstreams.bind(&server.remote());

@@ -3,15 +3,30 @@
 use crate::engine::{Host, LoadError, Pool, Source, Vm};
 use crate::serve::{Route, Routes};
 use arc_swap::{ArcSwap, Guard};
+use clap::ValueEnum;
 use mlua::Table;
 use std::sync::Arc;
 
 /// How a server of `lf.tcp` cuts what comes into frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Framing {
+    /// Bytes as they come
     Raw,
+    /// Lines
     Line,
+    /// Four bytes of length before each
     Len32,
+}
+
+impl Framing {
+    /// As scripts write it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Line => "line",
+            Self::Len32 => "len32",
+        }
+    }
 }
 
 /// What a server speaks.
@@ -90,7 +105,13 @@ impl Definition {
 
 impl Script {
     /// Runs the script in a VM for each worker that every one of `groups` groups begins with.
-    pub(crate) fn load(host: &Arc<Host>, source: Source, groups: usize, workers: usize, workers_max: usize) -> Result<Self, LoadError> {
+    pub(crate) fn load(
+        host: &Arc<Host>,
+        source: Source,
+        groups: usize,
+        workers: usize,
+        workers_max: usize,
+    ) -> Result<Self, LoadError> {
         let source = Arc::new(source);
         let (first, tables) = Vm::new(host, &source, 0)?;
         let definitions = tables.iter().map(definition_of).collect::<Result<Vec<_>, _>>()?;

@@ -3,12 +3,12 @@
 use super::command::{Command, write_field};
 use super::host::Host;
 use super::sys;
+use super::vm::{Compat, LoadError, Source, Stage, Vm, header_of, joined};
 use crate::api;
-use super::vm::{LoadError, Source, Stage, Vm, header_of, joined};
 use bstr::ByteSlice;
 use lf_core::Token;
 use lf_core::codec::{Codec, Nshead, NsheadFrame};
-use mlua::{Lua, LuaString, Table};
+use mlua::{Function, Lua, LuaString, Table};
 use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -28,11 +28,13 @@ const FINISH: u8 = 10;
 /// No wait is longer.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-const PRELUDE: [(&str, &str); 5] = [
+const PRELUDE: [(&str, &str); 7] = [
     ("=lf.tasks", include_str!("../prelude/tasks.lua")),
     ("=lf", include_str!("../prelude/lf.lua")),
     ("=lf.http", include_str!("../prelude/http.lua")),
     ("=lf.tcp", include_str!("../prelude/tcp.lua")),
+    ("=lf.socket", include_str!("../prelude/socket.lua")),
+    ("=lf.compat", include_str!("../prelude/compat.lua")),
     ("=lf.upstream", include_str!("../prelude/upstream.lua")),
 ];
 
@@ -72,7 +74,7 @@ impl Runtime {
                 return DONE;
             }
             match *command {
-                Command::Want(ticket) | Command::Drained(ticket) => {
+                Command::Want(ticket) | Command::Unwant(ticket) | Command::Drained(ticket) => {
                     stage.waits.insert(token, ticket);
                 }
                 Command::Release
@@ -156,122 +158,190 @@ type At = (u32, u32);
 fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Result<()> {
     let of = || runtime.clone();
     let r = of();
-    rt.set("bytes", lua.create_function(move |_, (slot, generation, tag, bytes): (u32, u32, u8, LuaString)| {
-        Ok(r.bytes((slot, generation), tag, &bytes.as_bytes()))
-    })?)?;
+    rt.set(
+        "bytes",
+        lua.create_function(move |_, (slot, generation, tag, bytes): (u32, u32, u8, LuaString)| {
+            Ok(r.bytes((slot, generation), tag, &bytes.as_bytes()))
+        })?,
+    )?;
     let r = of();
-    rt.set("plain", lua.create_function(move |_, (slot, generation, tag): (u32, u32, u8)| {
-        Ok(r.plain((slot, generation), tag))
-    })?)?;
+    rt.set(
+        "plain",
+        lua.create_function(move |_, (slot, generation, tag): (u32, u32, u8)| Ok(r.plain((slot, generation), tag)))?,
+    )?;
     let r = of();
-    rt.set("want", lua.create_function(move |_, (slot, generation, ticket): (u32, u32, f64)| {
-        Ok(r.command((slot, generation), &Command::Want(ticket)))
-    })?)?;
+    rt.set(
+        "want",
+        lua.create_function(move |_, (slot, generation, ticket): (u32, u32, f64)| {
+            Ok(r.command((slot, generation), &Command::Want(ticket)))
+        })?,
+    )?;
     let r = of();
-    rt.set("drained", lua.create_function(move |_, (slot, generation, ticket): (u32, u32, f64)| {
-        Ok(r.command((slot, generation), &Command::Drained(ticket)))
-    })?)?;
+    rt.set(
+        "drained",
+        lua.create_function(move |_, (slot, generation, ticket): (u32, u32, f64)| {
+            Ok(r.command((slot, generation), &Command::Drained(ticket)))
+        })?,
+    )?;
     let r = of();
     type Respond = (u32, u32, u16, Option<Table>, LuaString);
-    rt.set("respond", lua.create_function(move |_, (slot, generation, status, fields, body): Respond| {
-        let fields = fields_of(fields.as_ref())?;
-        Ok(r.command((slot, generation), &Command::respond(status, &fields, &body.as_bytes())))
-    })?)?;
+    rt.set(
+        "respond",
+        lua.create_function(move |_, (slot, generation, status, fields, body): Respond| {
+            let fields = fields_of(fields.as_ref())?;
+            Ok(r.command((slot, generation), &Command::respond(status, &fields, &body.as_bytes())))
+        })?,
+    )?;
     let r = of();
-    rt.set("start", lua.create_function(move |_, (slot, generation, status, fields): (u32, u32, u16, Option<Table>)| {
-        let fields = fields_of(fields.as_ref())?;
-        Ok(r.command((slot, generation), &Command::start(status, &fields)))
-    })?)?;
+    rt.set(
+        "start",
+        lua.create_function(move |_, (slot, generation, status, fields): (u32, u32, u16, Option<Table>)| {
+            let fields = fields_of(fields.as_ref())?;
+            Ok(r.command((slot, generation), &Command::start(status, &fields)))
+        })?,
+    )?;
     let r = of();
     type CloseSocket = (u32, u32, u16, LuaString);
-    rt.set("close_socket", lua.create_function(move |_, (slot, generation, code, reason): CloseSocket| {
-        Ok(r.command((slot, generation), &Command::CloseSocket { code, reason: &reason.as_bytes() }))
-    })?)?;
+    rt.set(
+        "close_socket",
+        lua.create_function(move |_, (slot, generation, code, reason): CloseSocket| {
+            Ok(r.command((slot, generation), &Command::CloseSocket { code, reason: &reason.as_bytes() }))
+        })?,
+    )?;
     let r = of();
     type Rpc = (u32, u32, bool, Option<f64>, Option<f64>, Option<f64>, Option<LuaString>, Option<f64>, LuaString);
-    rt.set("nshead", lua.create_function(move |_, call: Rpc| {
-        let (slot, generation, ok, id, version, log_id, provider, reserved, body) = call;
-        let mut header = header_of((id, version, log_id, reserved), provider.as_ref().map(|provider| provider.as_bytes()).as_deref());
-        if !ok {
-            header.provider = crate::serve::NSHEAD_FAILED;
-        }
-        let mut frame = Vec::new();
-        let body = body.as_bytes();
-        if Nshead::default().encode(NsheadFrame { header, body: &body }, &mut frame).is_err() {
-            return Ok(r.plain((slot, generation), CLOSE));
-        }
-        r.bytes((slot, generation), SEND, &frame);
-        Ok(r.plain((slot, generation), RELEASE))
-    })?)?;
+    rt.set(
+        "nshead",
+        lua.create_function(move |_, call: Rpc| {
+            let (slot, generation, ok, id, version, log_id, provider, reserved, body) = call;
+            let mut header = header_of(
+                (id, version, log_id, reserved),
+                provider.as_ref().map(|provider| provider.as_bytes()).as_deref(),
+            );
+            if !ok {
+                header.provider = crate::serve::NSHEAD_FAILED;
+            }
+            let mut frame = Vec::new();
+            let body = body.as_bytes();
+            if Nshead::default().encode(NsheadFrame { header, body: &body }, &mut frame).is_err() {
+                return Ok(r.plain((slot, generation), CLOSE));
+            }
+            r.bytes((slot, generation), SEND, &frame);
+            Ok(r.plain((slot, generation), RELEASE))
+        })?,
+    )?;
     let r = of();
     rt.set("peer", lua.create_function(move |_, at: At| Ok(r.peer(at)))?)?;
-    rt.set("connection_id", lua.create_function(|_, (slot, generation): At| Ok(joined(slot, generation).to_string()))?)?;
+    rt.set(
+        "connection_id",
+        lua.create_function(|_, (slot, generation): At| Ok(joined(slot, generation).to_string()))?,
+    )?;
     let r = of();
-    rt.set("head", lua.create_function(move |lua, (slot, generation): At| {
-        if !r.is_current(joined(slot, generation)) {
-            return Ok(None);
-        }
-        let stage = r.stage.lock();
-        lua.create_string(&stage.head).map(Some)
-    })?)
+    rt.set(
+        "head",
+        lua.create_function(move |lua, (slot, generation): At| {
+            if !r.is_current(joined(slot, generation)) {
+                return Ok(None);
+            }
+            let stage = r.stage.lock();
+            lua.create_string(&stage.head).map(Some)
+        })?,
+    )
 }
 
 fn other_functions(lua: &Lua, rt: &Table, runtime: &Runtime, number: u64) -> mlua::Result<()> {
     let r = runtime.clone();
-    rt.set("deadline", lua.create_function(move |_, (ticket, seconds): (f64, f64)| {
-        r.deadline(ticket, seconds);
-        Ok(())
-    })?)?;
-    rt.set("now", lua.create_function(|_, ()| {
-        Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64()))
-    })?)?;
+    rt.set(
+        "deadline",
+        lua.create_function(move |_, (ticket, seconds): (f64, f64)| {
+            r.deadline(ticket, seconds);
+            Ok(())
+        })?,
+    )?;
+    rt.set(
+        "now",
+        lua.create_function(|_, ()| {
+            Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64()))
+        })?,
+    )?;
     let r = runtime.clone();
     rt.set("request_id", lua.create_function(move |_, ()| Ok(r.host.request_id()))?)?;
-    rt.set("failed", lua.create_function(|_, (id, trace): (LuaString, LuaString)| {
-        tracing::error!(id = %id.to_string_lossy(), "the script failed: {}", trace.to_string_lossy());
-        Ok(())
-    })?)?;
-    rt.set("logs", lua.create_function(|_, level: u32| {
-        Ok(match level {
-            1 => tracing::enabled!(target: "script", tracing::Level::ERROR),
-            2 => tracing::enabled!(target: "script", tracing::Level::WARN),
-            3 => tracing::enabled!(target: "script", tracing::Level::INFO),
-            _ => tracing::enabled!(target: "script", tracing::Level::DEBUG),
-        })
-    })?)?;
-    rt.set("log", lua.create_function(|_, (level, text): (u32, LuaString)| {
-        let text = text.as_bytes();
-        let text = text.as_bstr();
-        match level {
-            1 => tracing::error!(target: "script", "{text}"),
-            2 => tracing::warn!(target: "script", "{text}"),
-            3 => tracing::info!(target: "script", "{text}"),
-            _ => tracing::debug!(target: "script", "{text}"),
-        }
-        Ok(())
-    })?)?;
+    rt.set(
+        "failed",
+        lua.create_function(|_, (id, trace): (LuaString, LuaString)| {
+            tracing::error!(id = %id.to_string_lossy(), "the script failed: {}", trace.to_string_lossy());
+            Ok(())
+        })?,
+    )?;
+    rt.set(
+        "logs",
+        lua.create_function(|_, level: u32| {
+            Ok(match level {
+                1 => tracing::enabled!(target: "script", tracing::Level::ERROR),
+                2 => tracing::enabled!(target: "script", tracing::Level::WARN),
+                3 => tracing::enabled!(target: "script", tracing::Level::INFO),
+                _ => tracing::enabled!(target: "script", tracing::Level::DEBUG),
+            })
+        })?,
+    )?;
+    rt.set(
+        "log",
+        lua.create_function(|_, (level, text): (u32, LuaString)| {
+            let text = text.as_bytes();
+            let text = text.as_bstr();
+            match level {
+                1 => tracing::error!(target: "script", "{text}"),
+                2 => tracing::warn!(target: "script", "{text}"),
+                3 => tracing::info!(target: "script", "{text}"),
+                _ => tracing::debug!(target: "script", "{text}"),
+            }
+            Ok(())
+        })?,
+    )?;
     let r = runtime.clone();
-    rt.set("vm", lua.create_function(move |lua, ()| {
-        let group = r.vm().map_or(0, |vm| vm.group);
-        lua.create_table_from([("id", number), ("group", group as u64)])
-    })?)?;
-    rt.set("blocking", lua.create_function(|_, ()| {
-        lf_core::hand_over();
-        Ok(())
-    })?)?;
+    rt.set(
+        "vm",
+        lua.create_function(move |lua, ()| {
+            let group = r.vm().map_or(0, |vm| vm.group);
+            lua.create_table_from([("id", number), ("group", group as u64)])
+        })?,
+    )?;
+    rt.set(
+        "blocking",
+        lua.create_function(|_, ()| {
+            lf_core::hand_over();
+            Ok(())
+        })?,
+    )?;
     let r = runtime.clone();
-    rt.set("connect", lua.create_function(move |_, (ticket, address, seconds): (f64, String, f64)| {
-        let (Some(vm), Some(remote), Some(sockets)) = (r.vm(), r.host.remote(), r.host.sockets.get()) else {
-            return Ok(());
-        };
-        let timeout = Duration::try_from_secs_f64(seconds.max(0.001)).unwrap_or(WAIT_MAX);
-        sockets.connect(remote, &vm, ticket, address, timeout);
-        Ok(())
-    })?)?;
+    rt.set(
+        "connect",
+        lua.create_function(move |_, (ticket, address, seconds): (f64, String, f64)| {
+            let (Some(vm), Some(remote), Some(sockets)) = (r.vm(), r.host.remote(), r.host.sockets.get()) else {
+                return Ok(());
+            };
+            let timeout = Duration::try_from_secs_f64(seconds.max(0.001)).unwrap_or(WAIT_MAX);
+            sockets.connect(remote, &vm, ticket, address, timeout);
+            Ok(())
+        })?,
+    )?;
     let r = runtime.clone();
-    rt.set("unwant", lua.create_function(move |_, (slot, generation): At| {
-        Ok(r.command((slot, generation), &Command::Want(0.0)))
-    })?)
+    rt.set(
+        "look_up",
+        lua.create_function(move |_, (ticket, name): (f64, String)| {
+            if let (Some(vm), Some(sockets)) = (r.vm(), r.host.sockets.get()) {
+                sockets.look_up(&vm, ticket, name);
+            }
+            Ok(())
+        })?,
+    )?;
+    let r = runtime.clone();
+    rt.set(
+        "unwant",
+        lua.create_function(move |_, (slot, generation, ticket): (u32, u32, f64)| {
+            Ok(r.command((slot, generation), &Command::Unwant(ticket)))
+        })?,
+    )
 }
 
 /// Gives a new VM its functions; answers the table that they and the prelude share.
@@ -292,6 +362,7 @@ pub(super) fn install(
     connection_functions(lua, &rt, &runtime)?;
     other_functions(lua, &rt, &runtime, watch.number)?;
     api::upstream::install(lua, &rt, host, vm)?;
+    crate::serve::install_names(lua, &rt)?;
     let internals = lua.create_table()?;
     let lf = lua.create_table()?;
     api::crypto::install(lua, &lf)?;
@@ -324,7 +395,13 @@ pub(super) fn run_main(lua: &Lua, internals: &Table, source: &Source) -> Result<
     let name = format!("@{}", source.path.display());
     internals.set("loading", true)?;
     let chunk = lua.load(source.text.as_bstr().as_bytes()).set_name(name).set_mode(mlua::chunk::ChunkMode::Text);
-    chunk.exec()?;
+    match &source.compat {
+        None => chunk.exec()?,
+        Some(Compat { listen, framing }) => {
+            let serve: Function = internals.get("compat")?;
+            serve.call::<()>((chunk.into_function()?, listen.as_str(), framing.name()))?;
+        }
+    }
     internals.set("loading", false)?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The handlers: from what a connection brings to the calls of a script, and back.
 
 mod call;
+mod compat;
 mod http;
 mod nshead;
 mod route;
@@ -8,12 +9,13 @@ mod sockets;
 mod tcp;
 mod timers;
 
+pub(crate) use compat::install_names;
 pub(crate) use http::HttpServer;
 pub(crate) use nshead::NsheadServer;
 pub(crate) use route::{Route, Routes};
-pub(crate) use sockets::{Sockets, SocketHandler};
+pub(crate) use sockets::{SocketHandler, Sockets};
 pub(crate) use tcp::TcpServer;
-pub(crate) use timers::{Timers, TimerHandler};
+pub(crate) use timers::{TimerHandler, Timers};
 
 /// The provider of an nshead answer to a request whose script failed.
 pub(crate) const NSHEAD_FAILED: [u8; 16] = *b"lf-lua-error\0\0\0\0";

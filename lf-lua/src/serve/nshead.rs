@@ -31,6 +31,7 @@ fn carry_out(cx: &mut Context<'_, Nshead, Waiting>, command: &Command<'_>) {
             cx.release_hold();
         }
         Command::Want(_)
+        | Command::Unwant(_)
         | Command::Drained(_)
         | Command::Watch
         | Command::Respond { .. }
@@ -57,10 +58,11 @@ impl Handler<Nshead> for NsheadServer {
         let at = (cx.token(), cx.peer());
         script.pool(cx.group()).with(|vm, mut engine| {
             let mut sent = Ok(());
-            let (suspended, commands) = engine.nshead(handler, at, &frame.header, frame.body, |failed, header, body| {
-                let provider = if failed { NSHEAD_FAILED } else { header.provider };
-                sent = cx.send(NsheadFrame { header: NsheadHeader { provider, ..header }, body });
-            });
+            let (suspended, commands) =
+                engine.nshead(handler, at, &frame.header, frame.body, |failed, header, body| {
+                    let provider = if failed { NSHEAD_FAILED } else { header.provider };
+                    sent = cx.send(NsheadFrame { header: NsheadHeader { provider, ..header }, body });
+                });
             sent?;
             if suspended {
                 cx.state.0 = Some(Box::new(Call::new(vm)));
