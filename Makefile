@@ -71,7 +71,7 @@ setup:
 
 setup-test: setup
 	@for tool in strace:strace python3:python3 curl:curl nc:netcat-openbsd ip:iproute2 slowhttptest:slowhttptest \
-		node:nodejs npm:npm chromium:chromium; do \
+		node:nodejs npm:npm chromium:chromium redis-server:redis-server nginx:nginx-light; do \
 		command -v $${tool%%:*} >/dev/null || $(MAKE) --no-print-directory apt PACKAGES=$${tool##*:} || \
 			echo "without $${tool%%:*}, the tests that need it are skipped"; \
 	done

@@ -12,7 +12,6 @@ mod program;
 mod reload;
 mod script;
 mod serve;
-mod sync;
 mod watchdog;
 
 pub use program::program;

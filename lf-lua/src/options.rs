@@ -47,6 +47,9 @@ pub(crate) struct EngineArgs {
     /// The longest answer that is not sent in pieces, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
     pub(crate) output_bytes: usize,
+    /// Logs calls that take this long from request to answer; 0s = none
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    pub(crate) slow: Duration,
     /// Runs a script that may be hostile: no files, no programs, no debug library, no binary chunks
     #[arg(long)]
     pub(crate) untrusted: bool,

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use lf_core::codec::http::{self, Http};
 use lf_core::codec::{Len32, Line, Nshead, Raw};
 use lf_core::upstream::{Upstreams, UpstreamsOptions};
-use lf_core::{Address, Builder, ListenOptions, Server, Signals, cli};
+use lf_core::{Address, Builder, Handlers, ListenOptions, Server, Signals, cli};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,7 +34,8 @@ pub fn program() -> anyhow::Result<u8> {
 }
 
 fn limits(args: &EngineArgs) -> Limits {
-    Limits { budget: args.budget, vm_bytes: args.vm_bytes }
+    let slow = (!args.slow.is_zero()).then_some(args.slow);
+    Limits { budget: args.budget, vm_bytes: args.vm_bytes, slow }
 }
 
 /// Reads a script.
@@ -72,6 +73,9 @@ fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
     let sockets = Sockets::new(builder.dialer(Raw, SocketHandler)).context("cannot start a thread")?;
     let upstreams = Upstreams::new(&mut builder, UpstreamsOptions::default());
     let _ = host.upstreams.set(upstreams.clone());
+    if args.server.admin.is_some() {
+        let _ = host.handlers.set(Handlers::new(&mut builder));
+    }
     let timers = Timers(builder.dialer(Raw, TimerHandler));
     let groups = args.server.groups.unwrap_or_else(cores);
     let shape = Shape { groups, workers: args.server.workers, workers_max: args.server.workers_max };

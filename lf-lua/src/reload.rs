@@ -67,7 +67,10 @@ impl Reloader {
         let same = script.definitions.len() == before.definitions.len()
             && script.definitions.iter().zip(&before.definitions).all(|(new, old)| new.listens_as(old));
         if !same {
-            bail!("{}: its servers or their addresses are not those of before; that takes a restart", self.path.display());
+            bail!(
+                "{}: its servers or their addresses are not those of before; that takes a restart",
+                self.path.display()
+            );
         }
         self.current.replace(script, &self.host);
         Ok(())

@@ -1,7 +1,7 @@
 //! A script that is loaded: its servers, and the VMs that serve them.
 
 use crate::engine::{Host, LoadError, Pool, Source, Vm};
-use crate::serve::{Route, Routes};
+use crate::serve::{Meter, Route, Routes};
 use arc_swap::{ArcSwap, Guard};
 use clap::ValueEnum;
 use mlua::Table;
@@ -44,6 +44,7 @@ pub(crate) struct Definition {
     pub(crate) listen: Vec<String>,
     /// The largest frame or body, in bytes.
     pub(crate) bytes_max: Option<u64>,
+    meter: Meter,
 }
 
 /// A loaded script.
@@ -114,7 +115,7 @@ impl Script {
     ) -> Result<Self, LoadError> {
         let source = Arc::new(source);
         let (first, tables) = Vm::new(host, &source, 0)?;
-        let definitions = tables.iter().map(definition_of).collect::<Result<Vec<_>, _>>()?;
+        let definitions = tables.iter().map(|table| definition_of(table, host)).collect::<Result<Vec<_>, _>>()?;
         let pool = |group| Pool::new(host, &source, group, workers_max, definitions.len());
         let pools: Vec<_> = (0..groups).map(pool).collect();
         if let Some(pool) = pools.first() {
@@ -153,6 +154,11 @@ impl Script {
         }
     }
 
+    /// What measures the calls of a server without routes.
+    pub(crate) fn meter(&self, server: usize) -> Meter {
+        self.definitions.get(server).map_or_else(Meter::default, |definition| definition.meter.clone())
+    }
+
     /// The routes of a server.
     pub(crate) fn routes(&self, server: usize) -> Option<&Routes> {
         match &self.definitions.get(server)?.kind {
@@ -162,11 +168,11 @@ impl Script {
     }
 }
 
-fn definition_of(table: &Table) -> Result<Definition, LoadError> {
+fn definition_of(table: &Table, host: &Host) -> Result<Definition, LoadError> {
     let kind: String = table.get("kind")?;
     let listen: Vec<String> = table.get("listen")?;
     let (kind, limit) = match kind.as_str() {
-        "http" => (Kind::Http { routes: routes_of(table)? }, "max_body"),
+        "http" => (Kind::Http { routes: routes_of(table, host)? }, "max_body"),
         "nshead" => (Kind::Nshead { handler: table.get("handler")? }, "max"),
         _ => {
             let frame: String = table.get("frame")?;
@@ -180,7 +186,12 @@ fn definition_of(table: &Table) -> Result<Definition, LoadError> {
     };
     let bytes_max = table.get::<Option<f64>>(limit)?;
     let bytes_max = bytes_max.map(|bytes| bytes_of(limit, bytes)).transpose()?;
-    Ok(Definition { kind, listen, bytes_max })
+    let meter = match &kind {
+        Kind::Tcp { .. } | Kind::Nshead { .. } => host.meter(&format!("{} {}", kind.label(), listen.join(" "))),
+        // Each route has its own.
+        Kind::Http { .. } => Meter::default(),
+    };
+    Ok(Definition { kind, listen, bytes_max, meter })
 }
 
 /// A number of bytes that a script gave.
@@ -192,15 +203,17 @@ fn bytes_of(name: &str, bytes: f64) -> Result<u64, LoadError> {
     Ok(bytes as u64)
 }
 
-fn routes_of(table: &Table) -> Result<Routes, LoadError> {
+fn routes_of(table: &Table, host: &Host) -> Result<Routes, LoadError> {
     let mut routes = Routes::default();
     for route in table.get::<Table>("routes")?.sequence_values::<Table>() {
         let route = route?;
         let path: String = route.get("path")?;
         let websocket = route.get::<Option<bool>>("websocket")?.unwrap_or(false);
         let max_body = route.get::<Option<f64>>("max_body")?;
+        let method: String = route.get("method")?;
         let made = Route {
-            method: route.get("method")?,
+            meter: host.meter(&format!("{method} {path}")),
+            method,
             handler: route.get("handler")?,
             stream: route.get::<Option<bool>>("stream")?.unwrap_or(false),
             websocket: if websocket { Some(route.get("accept")?) } else { None },

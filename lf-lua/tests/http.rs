@@ -51,7 +51,8 @@ fn status_fields_and_type_are_those_that_the_script_says() {
 
 #[test]
 fn paths_and_methods_that_are_not_there_are_told_apart() {
-    let program = Program::run(r#"lf.http { listen = "127.0.0.1:0" }:get("/a", function(req, res) res:print("a") end)"#);
+    let program =
+        Program::run(r#"lf.http { listen = "127.0.0.1:0" }:get("/a", function(req, res) res:print("a") end)"#);
     assert_eq!(program.get("/b").status, 404);
     let wrong = program.post("/a", b"");
     assert_eq!((wrong.status, wrong.field("Allow")), (405, Some("GET")));

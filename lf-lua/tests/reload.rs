@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Program, PATIENCE, comes_true};
+use common::{PATIENCE, Program, comes_true};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 fn version(n: usize) -> String {

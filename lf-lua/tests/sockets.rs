@@ -1,4 +1,5 @@
 //! Sockets that scripts open.
+#![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
 
 mod common;
 

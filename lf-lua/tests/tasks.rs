@@ -166,8 +166,7 @@ fn an_error_after_a_wait_is_caught_by_the_pcall_around_it() {
 
 #[test]
 fn a_yield_that_nobody_resumes_is_an_error_and_not_a_hang() {
-    let program =
-        Program::run(r#"lf.http { listen = "127.0.0.1:0" }:get("/", function() coroutine.yield(1) end)"#);
+    let program = Program::run(r#"lf.http { listen = "127.0.0.1:0" }:get("/", function() coroutine.yield(1) end)"#);
     assert_eq!(program.get("/").status, 500);
     program.awaits_log("coroutine.yield outside of a coroutine");
 }

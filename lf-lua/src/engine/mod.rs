@@ -5,7 +5,6 @@ mod deadlines;
 mod host;
 mod pool;
 mod runtime;
-mod strand;
 mod sys;
 mod vm;
 

@@ -1,9 +1,9 @@
 //! The VMs of a group: a worker takes the one that it used last if that is free, else any free one, else a new one.
 
 use super::host::Host;
-use super::strand::Owner;
 use super::vm::{Definitions, Engine, LoadError, Source, Vm};
 use arc_swap::ArcSwapOption;
+use lf_core::strand::Owner;
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -37,7 +37,13 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// A pool with room for a VM for each of `workers`, without any.
-    pub(crate) fn new(host: &Arc<Host>, source: &Arc<Source>, group: usize, workers: usize, definitions: usize) -> Self {
+    pub(crate) fn new(
+        host: &Arc<Host>,
+        source: &Arc<Source>,
+        group: usize,
+        workers: usize,
+        definitions: usize,
+    ) -> Self {
         Self {
             vms: std::iter::repeat_with(ArcSwapOption::empty).take(workers + SPARES).collect(),
             count: AtomicUsize::new(0),
@@ -125,7 +131,11 @@ impl Pool {
     fn look_after(&self, place: usize, vm: &Arc<Vm>) {
         UNTIL_LOOK.set(UNTIL_LOOK.get().wrapping_sub(1));
         if vm.is_broken() {
-            tracing::error!(vm = vm.number, group = self.group, "a VM did not survive the end of an overdue call; it is replaced");
+            tracing::error!(
+                vm = vm.number,
+                group = self.group,
+                "a VM did not survive the end of an overdue call; it is replaced"
+            );
             return self.replace(place, vm);
         }
         if UNTIL_LOOK.get() > 0 {
@@ -135,7 +145,13 @@ impl Pool {
         let limit = self.host.limits.vm_bytes;
         let Some(used) = vm.try_own().map(|engine| engine.bytes_after_collecting(limit)) else { return };
         if used > limit {
-            tracing::error!(vm = vm.number, group = self.group, used, limit, "a VM uses more memory than --vm-bytes; it is replaced");
+            tracing::error!(
+                vm = vm.number,
+                group = self.group,
+                used,
+                limit,
+                "a VM uses more memory than --vm-bytes; it is replaced"
+            );
             self.replace(place, vm);
         }
     }

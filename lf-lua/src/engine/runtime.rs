@@ -184,7 +184,26 @@ fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Resul
         })?,
     )?;
     let r = of();
+    rt.set("peer", lua.create_function(move |_, at: At| Ok(r.peer(at)))?)?;
+    rt.set(
+        "connection_id",
+        lua.create_function(|_, (slot, generation): At| Ok(joined(slot, generation).to_string()))?,
+    )?;
+    let r = of();
+    rt.set(
+        "unwant",
+        lua.create_function(move |_, (slot, generation, ticket): (u32, u32, f64)| {
+            Ok(r.command((slot, generation), &Command::Unwant(ticket)))
+        })?,
+    )
+}
+
+fn answer_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Result<()> {
     type Respond = (u32, u32, u16, Option<Table>, LuaString);
+    type CloseSocket = (u32, u32, u16, LuaString);
+    type Rpc = (u32, u32, bool, Option<f64>, Option<f64>, Option<f64>, Option<LuaString>, Option<f64>, LuaString);
+    let of = || runtime.clone();
+    let r = of();
     rt.set(
         "respond",
         lua.create_function(move |_, (slot, generation, status, fields, body): Respond| {
@@ -201,7 +220,6 @@ fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Resul
         })?,
     )?;
     let r = of();
-    type CloseSocket = (u32, u32, u16, LuaString);
     rt.set(
         "close_socket",
         lua.create_function(move |_, (slot, generation, code, reason): CloseSocket| {
@@ -209,15 +227,12 @@ fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Resul
         })?,
     )?;
     let r = of();
-    type Rpc = (u32, u32, bool, Option<f64>, Option<f64>, Option<f64>, Option<LuaString>, Option<f64>, LuaString);
     rt.set(
         "nshead",
         lua.create_function(move |_, call: Rpc| {
             let (slot, generation, ok, id, version, log_id, provider, reserved, body) = call;
-            let mut header = header_of(
-                (id, version, log_id, reserved),
-                provider.as_ref().map(|provider| provider.as_bytes()).as_deref(),
-            );
+            let mut header =
+                header_of((id, version, log_id, reserved), provider.as_ref().map(LuaString::as_bytes).as_deref());
             if !ok {
                 header.provider = crate::serve::NSHEAD_FAILED;
             }
@@ -229,12 +244,6 @@ fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Resul
             r.bytes((slot, generation), SEND, &frame);
             Ok(r.plain((slot, generation), RELEASE))
         })?,
-    )?;
-    let r = of();
-    rt.set("peer", lua.create_function(move |_, at: At| Ok(r.peer(at)))?)?;
-    rt.set(
-        "connection_id",
-        lua.create_function(|_, (slot, generation): At| Ok(joined(slot, generation).to_string()))?,
     )?;
     let r = of();
     rt.set(
@@ -266,38 +275,6 @@ fn other_functions(lua: &Lua, rt: &Table, runtime: &Runtime, number: u64) -> mlu
     )?;
     let r = runtime.clone();
     rt.set("request_id", lua.create_function(move |_, ()| Ok(r.host.request_id()))?)?;
-    rt.set(
-        "failed",
-        lua.create_function(|_, (id, trace): (LuaString, LuaString)| {
-            tracing::error!(id = %id.to_string_lossy(), "the script failed: {}", trace.to_string_lossy());
-            Ok(())
-        })?,
-    )?;
-    rt.set(
-        "logs",
-        lua.create_function(|_, level: u32| {
-            Ok(match level {
-                1 => tracing::enabled!(target: "script", tracing::Level::ERROR),
-                2 => tracing::enabled!(target: "script", tracing::Level::WARN),
-                3 => tracing::enabled!(target: "script", tracing::Level::INFO),
-                _ => tracing::enabled!(target: "script", tracing::Level::DEBUG),
-            })
-        })?,
-    )?;
-    rt.set(
-        "log",
-        lua.create_function(|_, (level, text): (u32, LuaString)| {
-            let text = text.as_bytes();
-            let text = text.as_bstr();
-            match level {
-                1 => tracing::error!(target: "script", "{text}"),
-                2 => tracing::warn!(target: "script", "{text}"),
-                3 => tracing::info!(target: "script", "{text}"),
-                _ => tracing::debug!(target: "script", "{text}"),
-            }
-            Ok(())
-        })?,
-    )?;
     let r = runtime.clone();
     rt.set(
         "vm",
@@ -334,12 +311,40 @@ fn other_functions(lua: &Lua, rt: &Table, runtime: &Runtime, number: u64) -> mlu
             }
             Ok(())
         })?,
-    )?;
-    let r = runtime.clone();
+    )
+}
+
+fn log_functions(lua: &Lua, rt: &Table) -> mlua::Result<()> {
     rt.set(
-        "unwant",
-        lua.create_function(move |_, (slot, generation, ticket): (u32, u32, f64)| {
-            Ok(r.command((slot, generation), &Command::Unwant(ticket)))
+        "failed",
+        lua.create_function(|_, (id, trace): (LuaString, LuaString)| {
+            tracing::error!(id = %id.to_string_lossy(), "the script failed: {}", trace.to_string_lossy());
+            Ok(())
+        })?,
+    )?;
+    rt.set(
+        "logs",
+        lua.create_function(|_, level: u32| {
+            Ok(match level {
+                1 => tracing::enabled!(target: "script", tracing::Level::ERROR),
+                2 => tracing::enabled!(target: "script", tracing::Level::WARN),
+                3 => tracing::enabled!(target: "script", tracing::Level::INFO),
+                _ => tracing::enabled!(target: "script", tracing::Level::DEBUG),
+            })
+        })?,
+    )?;
+    rt.set(
+        "log",
+        lua.create_function(|_, (level, text): (u32, LuaString)| {
+            let text = text.as_bytes();
+            let text = text.as_bstr();
+            match level {
+                1 => tracing::error!(target: "script", "{text}"),
+                2 => tracing::warn!(target: "script", "{text}"),
+                3 => tracing::info!(target: "script", "{text}"),
+                _ => tracing::debug!(target: "script", "{text}"),
+            }
+            Ok(())
         })?,
     )
 }
@@ -360,6 +365,8 @@ pub(super) fn install(
     let runtime = Runtime { host: Arc::clone(host), stage: Arc::clone(stage), vm: Arc::clone(vm) };
     let rt = lua.create_table()?;
     connection_functions(lua, &rt, &runtime)?;
+    answer_functions(lua, &rt, &runtime)?;
+    log_functions(lua, &rt)?;
     other_functions(lua, &rt, &runtime, watch.number)?;
     api::upstream::install(lua, &rt, host, vm)?;
     crate::serve::install_names(lua, &rt)?;
@@ -382,6 +389,8 @@ pub(super) fn install(
         lua.load(sandbox).set_name("=lf.sandbox").call::<()>(())?;
         return Ok(internals);
     }
+    // Most of what a VM holds is there for good, and need not be looked through so often.
+    lua.load("collectgarbage('setpause', 400)").exec()?;
     if let Some(path) = &source.lua_path {
         let package: Table = lua.globals().get("package")?;
         let before: String = package.get("path")?;

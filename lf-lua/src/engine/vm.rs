@@ -4,11 +4,11 @@ use super::command::Command;
 use super::deadlines::Deadlines;
 use super::host::Host;
 use super::runtime;
-use super::strand::{Actor, Owner, Strand};
 use super::sys::{self, Arg, Entry, Returned};
 use crate::api;
 use crate::script::Framing;
 use lf_core::codec::NsheadHeader;
+use lf_core::strand::{Actor, Owner, Strand};
 use lf_core::upstream::CallError;
 use lf_core::{Peer, Token};
 use mlua::{Function, Lua, Table};
@@ -254,7 +254,13 @@ impl Vm {
         let internals = runtime::install(&lua, host, &stage, &link, source, &watch)?;
         host.watch(&watch);
         let for_script = Arc::clone(&watch);
-        internals.set("disarm", lua.create_function(move |_, ()| Ok(for_script.disarm()))?)?;
+        internals.set(
+            "disarm",
+            lua.create_function(move |_, ()| {
+                for_script.disarm();
+                Ok(())
+            })?,
+        )?;
         watch.loading(|| runtime::run_main(&lua, &internals, source))?;
         let definitions: Table = internals.get("definitions")?;
         let definitions = definitions.sequence_values::<Table>().collect::<mlua::Result<Definitions>>()?;
@@ -341,7 +347,6 @@ impl Engine {
         self.watch.begin();
         let result = sys::call(&self.lua, entry, args);
         self.watch.end();
-        self.arm_timer();
         result.map_err(|error| tracing::error!(%error, "a call into the script's VM failed")).ok()
     }
 
@@ -352,7 +357,13 @@ impl Engine {
 
     /// Sees to it that the timer fires in time for the first deadline.
     fn arm_timer(&self) {
-        let Some(next_ms) = self.stage.lock().deadlines.next_ms() else { return };
+        // Let go of the lock first: the timer may be told on this very thread, and asks for it.
+        let next_ms = self.stage.lock().deadlines.next_ms();
+        self.arm_timer_at(next_ms);
+    }
+
+    fn arm_timer_at(&self, next_ms: Option<u64>) {
+        let Some(next_ms) = next_ms else { return };
         if next_ms < self.timer.armed_ms.load(Ordering::SeqCst)
             && let Some(token) = self.timer.token.get()
         {
@@ -373,18 +384,25 @@ impl Engine {
     fn leave(&self) -> Vec<u8> {
         let mut stage = self.stage.lock();
         stage.current = None;
-        std::mem::take(&mut stage.commands)
+        let (commands, next_ms) = (std::mem::take(&mut stage.commands), stage.deadlines.next_ms());
+        drop(stage);
+        self.arm_timer_at(next_ms);
+        commands
     }
 
     /// Runs threads that may go on.
     fn drain(&self, mut flags: u32) {
+        if flags & READY == 0 {
+            return;
+        }
         // What they set going in turn is left for after the other events.
         for _ in 0..DRAINS_MAX {
             if flags & READY == 0 {
-                return;
+                break;
             }
             flags = self.flags(self.calls.drain, &[]);
         }
+        self.arm_timer();
     }
 
     /// Calls a function with what is known of a request. `f` reads what it returns.
@@ -532,10 +550,10 @@ impl Engine {
         self.lua.used_memory()
     }
 
-    fn complete(&self, ticket: f64, with: Completion) {
+    fn complete(&self, ticket: f64, with: &Completion) {
         let ticket = Arg::Number(ticket);
         let error = |text: &'static str| [ticket, Arg::Nil, text.into()];
-        let flags = match &with {
+        let flags = match with {
             Completion::Done => self.flags(self.calls.complete_with, &[ticket, Arg::Bool(true)]),
             Completion::Timeout => self.flags(self.calls.complete_with, &error("timeout")),
             Completion::Failed(text) => self.flags(self.calls.complete_with, &[ticket, Arg::Nil, text.as_str().into()]),
@@ -573,7 +591,6 @@ impl Engine {
         self.watch.begin();
         let result = self.calls.complete.call::<u32>((number, body, about, kind));
         self.watch.end();
-        self.arm_timer();
         result.map_err(|error| tracing::error!(%error, "a call into the script's VM failed")).unwrap_or(0)
     }
 
@@ -598,7 +615,7 @@ impl Engine {
         loop {
             let now_ms = self.host.now_ms();
             let Some(ticket) = self.stage.lock().deadlines.expired(now_ms) else { break };
-            self.complete(ticket, Completion::Timeout);
+            self.complete(ticket, &Completion::Timeout);
         }
         self.arm_timer();
     }
@@ -612,18 +629,17 @@ impl Actor for Engine {
 
     fn event(&mut self, event: Event) {
         match event {
-            Event::Complete(ticket, with) => self.complete(ticket, with),
+            Event::Complete(ticket, with) => self.complete(ticket, &with),
             Event::Closed(token, watched) => {
                 let waits = self.stage.lock().waits.remove(&token);
                 if let Some(ticket) = waits {
-                    self.complete(ticket, Completion::Failed("closed".into()));
+                    self.complete(ticket, &Completion::Failed("closed".into()));
                 }
-                if !watched {
-                    return;
+                if watched {
+                    let (slot, generation) = split(token);
+                    let flags = self.flags(self.calls.closed, &[slot.into(), generation.into()]);
+                    self.drain(flags);
                 }
-                let (slot, generation) = split(token);
-                let flags = self.flags(self.calls.closed, &[slot.into(), generation.into()]);
-                self.drain(flags);
             }
             Event::Tick => self.tick(),
             Event::Ready => self.drain(READY),
@@ -633,6 +649,7 @@ impl Actor for Engine {
                 self.drain(flags);
             }
         }
+        self.arm_timer();
     }
 }
 

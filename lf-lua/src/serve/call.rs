@@ -1,5 +1,6 @@
 //! A call that a connection has in progress.
 
+use super::meter::Measured;
 use crate::engine::{Completion, Event, Vm};
 use lf_core::Token;
 use std::sync::Arc;
@@ -14,13 +15,15 @@ pub(super) struct Call {
     drained: Option<f64>,
     /// The script wants to hear of the end.
     watched: bool,
+    pub(super) measured: Measured,
     /// A call is in progress; without, only the end is waited for.
     pub(super) runs: bool,
 }
 
 impl Call {
-    pub(super) fn new(vm: &Arc<Vm>) -> Self {
-        Self { vm: Arc::clone(vm), want: None, drained: None, watched: false, runs: true }
+    pub(super) fn new(vm: &Arc<Vm>, mut measured: Measured) -> Self {
+        measured.goes_on();
+        Self { vm: Arc::clone(vm), want: None, drained: None, watched: false, measured, runs: true }
     }
 
     /// The next frame is for `ticket`.

@@ -3,6 +3,7 @@
 mod call;
 mod compat;
 mod http;
+mod meter;
 mod nshead;
 mod route;
 mod sockets;
@@ -11,6 +12,7 @@ mod timers;
 
 pub(crate) use compat::install_names;
 pub(crate) use http::HttpServer;
+pub(crate) use meter::Meter;
 pub(crate) use nshead::NsheadServer;
 pub(crate) use route::{Route, Routes};
 pub(crate) use sockets::{SocketHandler, Sockets};

@@ -1,9 +1,10 @@
 //! The sockets that scripts open.
 
 use super::call::Call;
+use super::meter::Measured;
 use crate::engine::{Command, Completion, Vm};
 use lf_core::codec::Raw;
-use lf_core::{Address, Closed, Context, DialOptions, Dialer, Handler, Message, Outcome, Peer, Remote};
+use lf_core::{Address, CloseReason, Closed, Context, DialOptions, Dialer, Handler, Message, Outcome, Peer, Remote};
 use std::io;
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
@@ -105,7 +106,7 @@ fn dial(
     timeout: Duration,
 ) {
     let options = DialOptions { connect_timeout: Some(timeout), ..DialOptions::default() };
-    let link = Link { call: Call::new(vm), connects: Some(ticket) };
+    let link = Link { call: Call::new(vm, Measured::default()), connects: Some(ticket) };
     if let Err(failed) = dialer.connect(remote, vm.group, address, &options, link) {
         vm.complete(ticket, Completion::Failed(reason(failed.error.raw_os_error(), &failed.error.to_string())));
     }
@@ -184,10 +185,8 @@ impl Handler<Raw> for SocketHandler {
 
     fn closed(&self, link: &mut Link, closed: &Closed) {
         if let Some(ticket) = link.connects.take() {
-            let why = match closed.why {
-                lf_core::CloseReason::ConnectTimeout => "timeout".into(),
-                why => reason(closed.error, why.label()),
-            };
+            let timed_out = closed.why == CloseReason::ConnectTimeout;
+            let why = if timed_out { "timeout".into() } else { reason(closed.error, closed.why.label()) };
             link.call.vm.complete(ticket, Completion::Failed(why));
         }
         link.call.end(closed.token, "closed");
