@@ -1,6 +1,6 @@
 //! The program: its commands, and how a server comes to be.
 
-use crate::engine::{self, Host, Limits, Source};
+use crate::engine::{self, Compat, Host, Limits, Source};
 use crate::options::{Command, EngineArgs, Options, ServeArgs};
 use crate::reload::Reloader;
 use crate::script::{Current, Definition, Framing, Kind, Script};
@@ -50,6 +50,7 @@ pub(crate) fn read(path: &Path, args: &EngineArgs) -> anyhow::Result<Source> {
         lua_path: args.lua_path.clone(),
         untrusted: args.untrusted,
         console: None,
+        compat: args.compat.then(|| Compat { listen: args.listen.clone(), framing: args.frame }),
     })
 }
 
@@ -92,7 +93,7 @@ pub(crate) fn build(args: &ServerArgs, engine: &EngineArgs, source: Source, anyw
     let shape = Shape { groups, workers: args.workers, workers_max: args.workers_max };
     let mut script = shape.load(&host, source)?;
     if script.definitions.is_empty() {
-        bail!("{}: its main chunk defines no server; see lf.http, lf.tcp and lf.nshead", path.display());
+        bail!("{}: its main chunk defines no server; see lf.http, lf.tcp and lf.nshead, or --compat", path.display());
     }
     if anywhere {
         script.listen_anywhere();

@@ -24,6 +24,7 @@ pub(crate) fn run(script: Option<&Path>, engine: &EngineArgs) -> anyhow::Result<
             lua_path: engine.lua_path.clone(),
             untrusted: engine.untrusted,
             console: None,
+            compat: None,
         },
     };
     source.console = Some(format!("unix:{}", socket.display()));

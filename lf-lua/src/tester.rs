@@ -74,6 +74,7 @@ fn run_file(file: &Path, engine: &EngineArgs) -> anyhow::Result<Vec<Report>> {
             lua_path: engine.lua_path.clone(),
             untrusted: engine.untrusted,
             console: None,
+            compat: None,
         },
     };
     let Built { server, current, .. } = build(&server_args(), engine, source, true)?;

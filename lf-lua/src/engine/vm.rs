@@ -6,6 +6,7 @@ use super::host::Host;
 use super::runtime;
 use super::sys::{self, Arg, Entry, Returned};
 use crate::api;
+use crate::script::Framing;
 use lf_core::codec::NsheadHeader;
 use lf_core::strand::{Actor, Owner, Strand};
 use lf_core::upstream::CallError;
@@ -13,6 +14,7 @@ use lf_core::{Peer, Token};
 use mlua::{Function, Lua, Table};
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -37,6 +39,15 @@ pub(crate) struct Source {
     pub(crate) untrusted: bool,
     /// What is typed comes in here.
     pub(crate) console: Option<String>,
+    /// It is one of the original's: no main chunk, but what to do for each frame.
+    pub(crate) compat: Option<Compat>,
+}
+
+/// How a script of the original is served.
+#[derive(Clone, Debug)]
+pub(crate) struct Compat {
+    pub(crate) listen: String,
+    pub(crate) framing: Framing,
 }
 
 /// Why a script cannot be used.
@@ -72,8 +83,8 @@ pub(crate) enum Completion {
     Piece(Vec<u8>, bool),
     /// A WebSocket message, and whether it is text.
     Message(Vec<u8>, bool),
-    /// A connection is there.
-    Connected(Token, Peer),
+    /// A connection is there; from where, if that has a name.
+    Connected(Token, Peer, Option<SocketAddr>),
     /// An upstream has answered, or not.
     Answered(Box<Result<lf_core::upstream::Answer, CallError>>),
     /// It will not happen.
@@ -580,10 +591,12 @@ impl Engine {
                 let args = [ticket, Arg::Bytes(bytes), Arg::Nil, kind_of(*text).into()];
                 self.flags(self.calls.complete_with, &args)
             }
-            Completion::Connected(token, peer) => {
+            Completion::Connected(token, peer, from) => {
                 let (slot, generation) = split(*token);
-                let peer = peer.to_string();
-                self.flags(self.calls.complete_with, &[ticket, slot.into(), generation.into(), peer.as_str().into()])
+                let (peer, from) = (peer.to_string(), from.map(|from| from.to_string()));
+                let from = from.as_ref().map(String::as_bytes).into();
+                let args = [ticket, slot.into(), generation.into(), peer.as_str().into(), from];
+                self.flags(self.calls.complete_with, &args)
             }
             Completion::Answered(outcome) => self.answered(ticket, outcome),
         };
