@@ -16,6 +16,7 @@ const STUBS: &[&str] = &[
     include_str!("../library/crypto.lua"),
     include_str!("../library/re.lua"),
     include_str!("../library/shared.lua"),
+    include_str!("../library/comet.lua"),
 ];
 
 /// The examples that are whole scripts.
@@ -118,7 +119,8 @@ fn names() -> Vec<String> {
 fn methods() -> Vec<(String, String)> {
     let prelude = [
         (include_str!("../src/prelude/http.lua"), "WebSocket"),
-        (include_str!("../src/prelude/tcp.lua"), "Socket"),
+        (include_str!("../src/prelude/tcp.lua"), ""),
+        (include_str!("../src/prelude/socket.lua"), "Socket"),
         (include_str!("../src/prelude/lf.lua"), ""),
         (include_str!("../src/prelude/upstream.lua"), ""),
     ];

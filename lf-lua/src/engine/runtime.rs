@@ -29,7 +29,7 @@ const FINISH: u8 = 10;
 /// No wait is longer.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-const PRELUDE: [(&str, &str); 7] = [
+const PRELUDE: [(&str, &str); 8] = [
     ("=lf.tasks", include_str!("../prelude/tasks.lua")),
     ("=lf", include_str!("../prelude/lf.lua")),
     ("=lf.http", include_str!("../prelude/http.lua")),
@@ -37,6 +37,7 @@ const PRELUDE: [(&str, &str); 7] = [
     ("=lf.socket", include_str!("../prelude/socket.lua")),
     ("=lf.compat", include_str!("../prelude/compat.lua")),
     ("=lf.upstream", include_str!("../prelude/upstream.lua")),
+    ("=lf.comet", include_str!("../prelude/comet.lua")),
 ];
 
 /// Where the functions that the prelude calls find things.
