@@ -3,15 +3,30 @@
 use crate::engine::{Host, LoadError, Pool, Source, Vm};
 use crate::serve::{Meter, Route, Routes};
 use arc_swap::{ArcSwap, Guard};
+use clap::ValueEnum;
 use mlua::Table;
 use std::sync::Arc;
 
 /// How a server of `lf.tcp` cuts what comes into frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Framing {
+    /// Bytes as they come
     Raw,
+    /// Lines
     Line,
+    /// Four bytes of length before each
     Len32,
+}
+
+impl Framing {
+    /// As scripts write it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Line => "line",
+            Self::Len32 => "len32",
+        }
+    }
 }
 
 /// What a server speaks.
@@ -112,6 +127,13 @@ impl Script {
             }
         }
         Ok(Self { definitions, pools })
+    }
+
+    /// Has all servers listen on ports that the system chooses.
+    pub(crate) fn listen_anywhere(&mut self) {
+        for definition in &mut self.definitions {
+            definition.listen = vec!["127.0.0.1:0".into()];
+        }
     }
 
     /// The server runs: timers begin.

@@ -3,13 +3,14 @@
 use super::command::{Command, write_field};
 use super::host::Host;
 use super::sys;
-use super::vm::{LoadError, Source, Stage, Vm, header_of, joined};
+use super::vm::{Compat, LoadError, Report, Source, Stage, Vm, header_of, joined};
 use crate::api;
 use bstr::ByteSlice;
 use lf_core::Token;
 use lf_core::codec::{Codec, Nshead, NsheadFrame};
-use mlua::{Lua, LuaString, Table};
+use mlua::{Function, Lua, LuaString, Table};
 use parking_lot::Mutex;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,11 +29,13 @@ const FINISH: u8 = 10;
 /// No wait is longer.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-const PRELUDE: [(&str, &str); 5] = [
+const PRELUDE: [(&str, &str); 7] = [
     ("=lf.tasks", include_str!("../prelude/tasks.lua")),
     ("=lf", include_str!("../prelude/lf.lua")),
     ("=lf.http", include_str!("../prelude/http.lua")),
     ("=lf.tcp", include_str!("../prelude/tcp.lua")),
+    ("=lf.socket", include_str!("../prelude/socket.lua")),
+    ("=lf.compat", include_str!("../prelude/compat.lua")),
     ("=lf.upstream", include_str!("../prelude/upstream.lua")),
 ];
 
@@ -72,7 +75,7 @@ impl Runtime {
                 return DONE;
             }
             match *command {
-                Command::Want(ticket) | Command::Drained(ticket) => {
+                Command::Want(ticket) | Command::Unwant(ticket) | Command::Drained(ticket) => {
                     stage.waits.insert(token, ticket);
                 }
                 Command::Release
@@ -190,7 +193,9 @@ fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Resul
     let r = of();
     rt.set(
         "unwant",
-        lua.create_function(move |_, (slot, generation): At| Ok(r.command((slot, generation), &Command::Want(0.0))))?,
+        lua.create_function(move |_, (slot, generation, ticket): (u32, u32, f64)| {
+            Ok(r.command((slot, generation), &Command::Unwant(ticket)))
+        })?,
     )
 }
 
@@ -297,6 +302,16 @@ fn other_functions(lua: &Lua, rt: &Table, runtime: &Runtime, number: u64) -> mlu
             sockets.connect(remote, &vm, ticket, address, timeout);
             Ok(())
         })?,
+    )?;
+    let r = runtime.clone();
+    rt.set(
+        "look_up",
+        lua.create_function(move |_, (ticket, name): (f64, String)| {
+            if let (Some(vm), Some(sockets)) = (r.vm(), r.host.sockets.get()) {
+                sockets.look_up(&vm, ticket, name);
+            }
+            Ok(())
+        })?,
     )
 }
 
@@ -355,6 +370,7 @@ pub(super) fn install(
     log_functions(lua, &rt)?;
     other_functions(lua, &rt, &runtime, watch.number)?;
     api::upstream::install(lua, &rt, host, vm)?;
+    crate::serve::install_names(lua, &rt)?;
     let internals = lua.create_table()?;
     let lf = lua.create_table()?;
     api::crypto::install(lua, &lf)?;
@@ -384,12 +400,52 @@ pub(super) fn install(
     Ok(internals)
 }
 
+/// Gives a VM what tests need beside the script.
+pub(super) fn prepare_tests(
+    lua: &Lua,
+    internals: &Table,
+    servers: &[(String, String)],
+    report: Sender<Report>,
+) -> mlua::Result<()> {
+    let rt = lua.create_table()?;
+    rt.set(
+        "report",
+        lua.create_function(move |_, (what, name, why): (String, String, LuaString)| {
+            let report_of = match what.as_str() {
+                "ok" => Report::Passed { name },
+                "end" => Report::End,
+                _ => Report::Failed { name, why: why.to_string_lossy() },
+            };
+            // Whoever waits for the report may have gone.
+            let _ = report.send(report_of);
+            Ok(())
+        })?,
+    )?;
+    let list = lua.create_table()?;
+    for (kind, address) in servers {
+        list.push(lua.create_table_from([("kind", kind.as_str()), ("address", address.as_str())])?)?;
+    }
+    let lf: Table = lua.globals().get("lf")?;
+    lua.load(include_str!("../prelude/test.lua")).set_name("=lf.test").call((rt, internals, lf, list))
+}
+
 /// Runs the main chunk, which defines the servers.
 pub(super) fn run_main(lua: &Lua, internals: &Table, source: &Source) -> Result<(), LoadError> {
     let name = format!("@{}", source.path.display());
     internals.set("loading", true)?;
     let chunk = lua.load(source.text.as_bstr().as_bytes()).set_name(name).set_mode(mlua::chunk::ChunkMode::Text);
-    chunk.exec()?;
+    match &source.compat {
+        None => chunk.exec()?,
+        Some(Compat { listen, framing }) => {
+            let serve: Function = internals.get("compat")?;
+            serve.call::<()>((chunk.into_function()?, listen.as_str(), framing.name()))?;
+        }
+    }
+    if let Some(address) = &source.console {
+        let lf: Table = lua.globals().get("lf")?;
+        let console = lua.load(include_str!("../prelude/repl.lua")).set_name("=lf.repl");
+        console.call::<()>((mlua::Value::Nil, mlua::Value::Nil, lf, address.as_str()))?;
+    }
     internals.set("loading", false)?;
     Ok(())
 }

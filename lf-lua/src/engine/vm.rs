@@ -6,6 +6,7 @@ use super::host::Host;
 use super::runtime;
 use super::sys::{self, Arg, Entry, Returned};
 use crate::api;
+use crate::script::Framing;
 use lf_core::codec::NsheadHeader;
 use lf_core::strand::{Actor, Owner, Strand};
 use lf_core::upstream::CallError;
@@ -13,8 +14,10 @@ use lf_core::{Peer, Token};
 use mlua::{Function, Lua, Table};
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -34,6 +37,17 @@ pub(crate) struct Source {
     pub(crate) lua_path: Option<String>,
     /// It gets no access to the machine.
     pub(crate) untrusted: bool,
+    /// What is typed comes in here.
+    pub(crate) console: Option<String>,
+    /// It is one of the original's: no main chunk, but what to do for each frame.
+    pub(crate) compat: Option<Compat>,
+}
+
+/// How a script of the original is served.
+#[derive(Clone, Debug)]
+pub(crate) struct Compat {
+    pub(crate) listen: String,
+    pub(crate) framing: Framing,
 }
 
 /// Why a script cannot be used.
@@ -69,8 +83,8 @@ pub(crate) enum Completion {
     Piece(Vec<u8>, bool),
     /// A WebSocket message, and whether it is text.
     Message(Vec<u8>, bool),
-    /// A connection is there.
-    Connected(Token, Peer),
+    /// A connection is there; from where, if that has a name.
+    Connected(Token, Peer, Option<SocketAddr>),
     /// An upstream has answered, or not.
     Answered(Box<Result<lf_core::upstream::Answer, CallError>>),
     /// It will not happen.
@@ -90,8 +104,29 @@ pub(crate) enum Event {
     Ready,
     /// A connection has ended before the script took these.
     Left(Token, Vec<Completion>),
+    /// A file of tests is to be run.
+    Test(Tests),
     /// The script was replaced.
     Retire,
+}
+
+/// A file of tests.
+#[derive(Debug)]
+pub(crate) struct Tests {
+    pub(crate) name: String,
+    pub(crate) text: Vec<u8>,
+    /// What the script's servers speak, and where they are.
+    pub(crate) servers: Vec<(String, String)>,
+    /// Gets what came of each test.
+    pub(crate) report: Sender<Report>,
+}
+
+/// What came of a test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    Passed { name: String },
+    Failed { name: String, why: String },
+    End,
 }
 
 /// What the calls of a script share with Rust while they run.
@@ -188,6 +223,7 @@ struct Calls {
 pub(crate) struct Engine {
     lua: Lua,
     calls: Calls,
+    internals: Table,
     pub(crate) stage: Arc<Mutex<Stage>>,
     host: Arc<Host>,
     watch: Arc<sys::Watch>,
@@ -273,6 +309,7 @@ impl Vm {
         let engine = Engine {
             lua,
             calls,
+            internals,
             stage: Arc::clone(&stage),
             host: Arc::clone(host),
             watch: Arc::clone(&watch),
@@ -554,10 +591,12 @@ impl Engine {
                 let args = [ticket, Arg::Bytes(bytes), Arg::Nil, kind_of(*text).into()];
                 self.flags(self.calls.complete_with, &args)
             }
-            Completion::Connected(token, peer) => {
+            Completion::Connected(token, peer, from) => {
                 let (slot, generation) = split(*token);
-                let peer = peer.to_string();
-                self.flags(self.calls.complete_with, &[ticket, slot.into(), generation.into(), peer.as_str().into()])
+                let (peer, from) = (peer.to_string(), from.map(|from| from.to_string()));
+                let from = from.as_ref().map(String::as_bytes).into();
+                let args = [ticket, slot.into(), generation.into(), peer.as_str().into(), from];
+                self.flags(self.calls.complete_with, &args)
             }
             Completion::Answered(outcome) => self.answered(ticket, outcome),
         };
@@ -598,6 +637,15 @@ impl Engine {
         self.call(self.calls.counts, &[]).map_or((0, 0, 0), counts)
     }
 
+    /// Begins to run a file of tests.
+    fn test(&self, tests: Tests) -> mlua::Result<()> {
+        runtime::prepare_tests(&self.lua, &self.internals, &tests.servers, tests.report)?;
+        let flags: u32 =
+            self.internals.get::<Function>("test")?.call((tests.name, self.lua.create_string(&tests.text)?))?;
+        self.drain(flags);
+        Ok(())
+    }
+
     fn tick(&self) {
         loop {
             let now_ms = self.host.now_ms();
@@ -630,6 +678,15 @@ impl Actor for Engine {
             }
             Event::Tick => self.tick(),
             Event::Ready => self.drain(READY),
+            Event::Test(tests) => {
+                let name = tests.name.clone();
+                let report = tests.report.clone();
+                if let Err(error) = self.test(tests) {
+                    // Whoever waits for the report has gone, or hears of it.
+                    let _ = report.send(Report::Failed { name, why: error.to_string() });
+                    let _ = report.send(Report::End);
+                }
+            }
             Event::Left(token, left) => self.left(token, left),
             Event::Retire => {
                 let flags = self.flags(self.calls.retire, &[]);

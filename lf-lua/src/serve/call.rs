@@ -26,10 +26,15 @@ impl Call {
         Self { vm: Arc::clone(vm), want: None, drained: None, watched: false, measured, runs: true }
     }
 
-    /// The next frame is for `ticket`; for nobody, if it is none.
-    pub(super) fn wants(&mut self, ticket: f64) -> bool {
-        self.want = (ticket > 0.0).then_some(ticket);
-        self.want.is_some()
+    /// The next frame is for `ticket`.
+    pub(super) fn wants(&mut self, ticket: f64) {
+        self.want = Some(ticket);
+    }
+
+    /// It is for nobody. What was handed over before this was handed over before `ticket` hears of it.
+    pub(super) fn unwants(&mut self, ticket: f64) {
+        self.want = None;
+        self.vm.complete(ticket, Completion::Done);
     }
 
     pub(super) fn is_wanted(&self) -> bool {

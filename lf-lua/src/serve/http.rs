@@ -262,6 +262,11 @@ impl HttpServer {
                 done(cx, true);
             }
             Command::Want(ticket) => want(cx, ticket),
+            Command::Unwant(ticket) => {
+                if let Exchange::Running(running) = &mut *cx.state {
+                    running.call.unwants(ticket);
+                }
+            }
             Command::Drained(ticket) => {
                 cx.flush();
                 let unsent_bytes = cx.unsent_bytes();
@@ -352,9 +357,7 @@ fn arrive(cx: &mut Cx<'_>, what: Completion, bytes: usize) {
 /// The script wants the next piece or message.
 fn want(cx: &mut Cx<'_>, ticket: f64) {
     let Exchange::Running(running) = &mut *cx.state else { return };
-    if !running.call.wants(ticket) {
-        return;
-    }
+    running.call.wants(ticket);
     match running.waiting.pop_front() {
         Some(what) => {
             running.waiting_bytes -= bytes_of(&what) + ENTRY_BYTES;

@@ -1,6 +1,7 @@
 //! The handlers: from what a connection brings to the calls of a script, and back.
 
 mod call;
+mod compat;
 mod http;
 mod meter;
 mod nshead;
@@ -9,6 +10,7 @@ mod sockets;
 mod tcp;
 mod timers;
 
+pub(crate) use compat::install_names;
 pub(crate) use http::HttpServer;
 pub(crate) use meter::Meter;
 pub(crate) use nshead::NsheadServer;

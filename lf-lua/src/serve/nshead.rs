@@ -34,6 +34,7 @@ fn carry_out(cx: &mut Context<'_, Nshead, Waiting>, command: &Command<'_>) {
             cx.release_hold();
         }
         Command::Want(_)
+        | Command::Unwant(_)
         | Command::Drained(_)
         | Command::Watch
         | Command::Respond { .. }

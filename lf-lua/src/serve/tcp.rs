@@ -65,10 +65,15 @@ fn carry_out<C: BytesCodec>(cx: &mut Context<'_, C, Talk>, command: &Command<'_>
             cx.release_hold();
         }
         Command::Want(ticket) => {
-            if let Some(call) = &mut cx.state.0
-                && call.wants(ticket)
-            {
+            if let Some(call) = &mut cx.state.0 {
+                call.wants(ticket);
                 cx.release_hold();
+            }
+        }
+        Command::Unwant(ticket) => {
+            if let Some(call) = &mut cx.state.0 {
+                call.unwants(ticket);
+                cx.hold();
             }
         }
         Command::Drained(ticket) => {
