@@ -94,7 +94,7 @@ local Timer = {}
 ---@return lf.Timer
 function lf.timer.at(delay, f, ...) end
 
----Calls it again and again.
+---Calls it again and again, until the script is replaced.
 ---@param period number Seconds from the end of one call to the next one.
 ---@param f fun(premature: boolean, ...)
 ---@param ... any

@@ -1,4 +1,5 @@
 //! The page about the API: its examples run, and it and the stubs name every function.
+#![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
 
 mod common;
 mod docs_common;
@@ -164,7 +165,7 @@ fn every_function_of_a_running_vm_has_a_stub_and_a_heading() {
 #[test]
 fn every_method_has_a_stub_and_is_on_the_page() {
     let methods = methods();
-    assert!(methods.len() > 40, "{methods:?}");
+    assert!(methods.len() > 30, "{methods:?}");
     for (class, name) in methods {
         let stub = format!("function {class}:{name}(");
         assert!(STUBS.iter().any(|text| text.contains(&stub)), "{class}:{name} has no stub");

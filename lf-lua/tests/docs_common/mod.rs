@@ -1,5 +1,6 @@
 //! Pages of the book, and running the scripts that are on them.
 #![allow(dead_code, reason = "every test file uses its part of this")]
+#![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
 
 use crate::common::process::{Process, quiet};
 use crate::common::{lf_lua, until};
@@ -75,12 +76,6 @@ impl Stage {
     /// Where a port of the page is.
     pub(crate) fn at(&self, port: u16) -> SocketAddr {
         format!("{}:{port}", self.host).parse().unwrap()
-    }
-
-    /// The first port that it listens on.
-    pub(crate) fn first(&self) -> SocketAddr {
-        let lines = self.process.lines();
-        lines.iter().find_map(|line| line.strip_prefix("listening ")).unwrap().parse().unwrap()
     }
 
     /// What a shell answers to a command that names `localhost`.
