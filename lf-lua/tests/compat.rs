@@ -41,7 +41,8 @@ fn the_chunk_is_compiled_once_and_modules_are_loaded_once() {
         local counted = require "counted"
         lua_ctx:setResponse(runs .. " " .. counted.loaded .. " " .. tostring(package.loaded.counted == counted))"#;
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("counted.lua"), "loads = (loads or 0) + 1\nreturn { loaded = loads }").unwrap();
+    std::fs::write(directory.path().join("counted.lua"), "loads = (loads or 0) + 1\nreturn { loaded = loads }")
+        .unwrap();
     let path = format!("{}/?.lua", directory.path().display());
     let mut arguments = LISTEN.to_vec();
     arguments.extend(["--lua-path", path.as_str(), "--workers", "1"]);
