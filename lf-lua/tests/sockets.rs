@@ -55,7 +55,8 @@ fn lines_counts_and_the_rest_are_read_as_with_luasocket() {
         say(s:receive())
         say(s:close())"#,
     );
-    assert_eq!(said, "1\n5\nfirst line\nsecond\n1234567890\n and\n all that is left\nnil closed \n1\n");
+    let expected = "1\n5\nfirst line\nsecond\n1234567890\n and\n all that is left\nnil closed \n1\n";
+    assert_eq!(said, expected);
     server.join().unwrap();
 }
 
