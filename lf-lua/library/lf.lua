@@ -160,6 +160,15 @@ function Socket:settimeouts(connect, send, read) end
 ---@return integer|string port_or_err
 function Socket:getpeername() end
 
+---@return string? host
+---@return integer|string port_or_err
+function Socket:getsockname() end
+
+---@param name string `tcp-nodelay`, which is on.
+---@return boolean? value
+---@return string? err
+function Socket:getoption(name) end
+
 ---@return integer? ok
 ---@return string? err
 function Socket:close() end
