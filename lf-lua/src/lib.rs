@@ -10,8 +10,10 @@ mod engine;
 mod options;
 mod program;
 mod reload;
+mod repl;
 mod script;
 mod serve;
+mod tester;
 mod watchdog;
 
 pub use program::program;

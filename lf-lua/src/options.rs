@@ -74,4 +74,19 @@ pub(crate) enum Command {
         #[command(flatten)]
         engine: EngineArgs,
     },
+    /// Runs the tests in a directory: NAME_test.lua, with the servers of NAME.lua beside it
+    Test {
+        /// The directory, or one file
+        #[arg(default_value = ".")]
+        directory: PathBuf,
+        #[command(flatten)]
+        engine: EngineArgs,
+    },
+    /// Runs what is typed, in the VM of a script if there is one
+    Repl {
+        /// The script, whose servers run meanwhile
+        script: Option<PathBuf>,
+        #[command(flatten)]
+        engine: EngineArgs,
+    },
 }

@@ -129,6 +129,13 @@ impl Script {
         Ok(Self { definitions, pools })
     }
 
+    /// Has all servers listen on ports that the system chooses.
+    pub(crate) fn listen_anywhere(&mut self) {
+        for definition in &mut self.definitions {
+            definition.listen = vec!["127.0.0.1:0".into()];
+        }
+    }
+
     /// The server runs: timers begin.
     pub(crate) fn begin(&self) {
         for vm in self.vms() {

@@ -12,4 +12,6 @@ pub(crate) use command::Command;
 pub(crate) use host::{Host, Limits};
 pub(crate) use pool::Pool;
 pub(crate) use sys::{Watch, install};
-pub(crate) use vm::{Compat, Completion, Event, LoadError, Request, Served, Source, Vm, header_of, joined, split};
+pub(crate) use vm::{
+    Compat, Completion, Event, LoadError, Report, Request, Served, Source, Tests, Vm, header_of, joined, split,
+};

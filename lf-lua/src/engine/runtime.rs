@@ -3,13 +3,14 @@
 use super::command::{Command, write_field};
 use super::host::Host;
 use super::sys;
-use super::vm::{Compat, LoadError, Source, Stage, Vm, header_of, joined};
+use super::vm::{Compat, LoadError, Report, Source, Stage, Vm, header_of, joined};
 use crate::api;
 use bstr::ByteSlice;
 use lf_core::Token;
 use lf_core::codec::{Codec, Nshead, NsheadFrame};
 use mlua::{Function, Lua, LuaString, Table};
 use parking_lot::Mutex;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,7 +29,7 @@ const FINISH: u8 = 10;
 /// No wait is longer.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-const PRELUDE: [(&str, &str); 7] = [
+const PRELUDE: [(&str, &str); 8] = [
     ("=lf.tasks", include_str!("../prelude/tasks.lua")),
     ("=lf", include_str!("../prelude/lf.lua")),
     ("=lf.http", include_str!("../prelude/http.lua")),
@@ -36,6 +37,7 @@ const PRELUDE: [(&str, &str); 7] = [
     ("=lf.socket", include_str!("../prelude/socket.lua")),
     ("=lf.compat", include_str!("../prelude/compat.lua")),
     ("=lf.upstream", include_str!("../prelude/upstream.lua")),
+    ("=lf.comet", include_str!("../prelude/comet.lua")),
 ];
 
 /// Where the functions that the prelude calls find things.
@@ -399,6 +401,35 @@ pub(super) fn install(
     Ok(internals)
 }
 
+/// Gives a VM what tests need beside the script.
+pub(super) fn prepare_tests(
+    lua: &Lua,
+    internals: &Table,
+    servers: &[(String, String)],
+    report: Sender<Report>,
+) -> mlua::Result<()> {
+    let rt = lua.create_table()?;
+    rt.set(
+        "report",
+        lua.create_function(move |_, (what, name, why): (String, String, LuaString)| {
+            let report_of = match what.as_str() {
+                "ok" => Report::Passed { name },
+                "end" => Report::End,
+                _ => Report::Failed { name, why: why.to_string_lossy() },
+            };
+            // Whoever waits for the report may have gone.
+            let _ = report.send(report_of);
+            Ok(())
+        })?,
+    )?;
+    let list = lua.create_table()?;
+    for (kind, address) in servers {
+        list.push(lua.create_table_from([("kind", kind.as_str()), ("address", address.as_str())])?)?;
+    }
+    let lf: Table = lua.globals().get("lf")?;
+    lua.load(include_str!("../prelude/test.lua")).set_name("=lf.test").call((rt, internals, lf, list))
+}
+
 /// Runs the main chunk, which defines the servers.
 pub(super) fn run_main(lua: &Lua, internals: &Table, source: &Source) -> Result<(), LoadError> {
     let name = format!("@{}", source.path.display());
@@ -410,6 +441,11 @@ pub(super) fn run_main(lua: &Lua, internals: &Table, source: &Source) -> Result<
             let serve: Function = internals.get("compat")?;
             serve.call::<()>((chunk.into_function()?, listen.as_str(), framing.name()))?;
         }
+    }
+    if let Some(address) = &source.console {
+        let lf: Table = lua.globals().get("lf")?;
+        let console = lua.load(include_str!("../prelude/repl.lua")).set_name("=lf.repl");
+        console.call::<()>((mlua::Value::Nil, mlua::Value::Nil, lf, address.as_str()))?;
     }
     internals.set("loading", false)?;
     Ok(())

@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub(crate) struct Source {
     pub(crate) lua_path: Option<String>,
     /// It gets no access to the machine.
     pub(crate) untrusted: bool,
+    /// What is typed comes in here.
+    pub(crate) console: Option<String>,
     /// It is one of the original's: no main chunk, but what to do for each frame.
     pub(crate) compat: Option<Compat>,
 }
@@ -101,8 +104,29 @@ pub(crate) enum Event {
     Ready,
     /// A connection has ended before the script took these.
     Left(Token, Vec<Completion>),
+    /// A file of tests is to be run.
+    Test(Tests),
     /// The script was replaced.
     Retire,
+}
+
+/// A file of tests.
+#[derive(Debug)]
+pub(crate) struct Tests {
+    pub(crate) name: String,
+    pub(crate) text: Vec<u8>,
+    /// What the script's servers speak, and where they are.
+    pub(crate) servers: Vec<(String, String)>,
+    /// Gets what came of each test.
+    pub(crate) report: Sender<Report>,
+}
+
+/// What came of a test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    Passed { name: String },
+    Failed { name: String, why: String },
+    End,
 }
 
 /// What the calls of a script share with Rust while they run.
@@ -199,6 +223,7 @@ struct Calls {
 pub(crate) struct Engine {
     lua: Lua,
     calls: Calls,
+    internals: Table,
     pub(crate) stage: Arc<Mutex<Stage>>,
     host: Arc<Host>,
     watch: Arc<sys::Watch>,
@@ -284,6 +309,7 @@ impl Vm {
         let engine = Engine {
             lua,
             calls,
+            internals,
             stage: Arc::clone(&stage),
             host: Arc::clone(host),
             watch: Arc::clone(&watch),
@@ -611,6 +637,15 @@ impl Engine {
         self.call(self.calls.counts, &[]).map_or((0, 0, 0), counts)
     }
 
+    /// Begins to run a file of tests.
+    fn test(&self, tests: Tests) -> mlua::Result<()> {
+        runtime::prepare_tests(&self.lua, &self.internals, &tests.servers, tests.report)?;
+        let flags: u32 =
+            self.internals.get::<Function>("test")?.call((tests.name, self.lua.create_string(&tests.text)?))?;
+        self.drain(flags);
+        Ok(())
+    }
+
     fn tick(&self) {
         loop {
             let now_ms = self.host.now_ms();
@@ -643,6 +678,15 @@ impl Actor for Engine {
             }
             Event::Tick => self.tick(),
             Event::Ready => self.drain(READY),
+            Event::Test(tests) => {
+                let name = tests.name.clone();
+                let report = tests.report.clone();
+                if let Err(error) = self.test(tests) {
+                    // Whoever waits for the report has gone, or hears of it.
+                    let _ = report.send(Report::Failed { name, why: error.to_string() });
+                    let _ = report.send(Report::End);
+                }
+            }
             Event::Left(token, left) => self.left(token, left),
             Event::Retire => {
                 let flags = self.flags(self.calls.retire, &[]);
