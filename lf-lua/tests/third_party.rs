@@ -75,6 +75,10 @@ fn redis_lua_talks_to_a_redis_over_our_sockets() {
     if !has("redis.lua") {
         return;
     }
+    if cfg!(feature = "lua54") {
+        println!("skipped: redis-lua's pipelines are written for Lua 5.1, which inserts at place 0");
+        return;
+    }
     let Some(redis) = Redis::start() else { return };
     let globals = format!("local redis = require 'redis'\nlocal port = {}", redis.at.port());
     let said = says(
