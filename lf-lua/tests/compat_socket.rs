@@ -69,9 +69,10 @@ fn patterns_prefixes_and_what_is_partial_are_as_with_luasocket() {
 #[test]
 fn send_answers_the_index_of_the_last_byte() {
     let (address, server) = once(|mut stream| {
-        let mut all = String::new();
-        stream.read_to_string(&mut all).unwrap();
-        assert_eq!(all, "hellolloell42");
+        let mut all = [0; 13];
+        stream.read_exact(&mut all).unwrap();
+        assert_eq!(&all, b"hellolloell42");
+        stream.write_all(b"seen\n").unwrap();
     });
     let said = says(
         address,
@@ -79,10 +80,11 @@ fn send_answers_the_index_of_the_last_byte() {
         say(s:connect(host, port))
         say(s:send("hello"), s:send("hello", 3), s:send("hello", 2, -2), s:send(42))
         say(s:send("hello", 6), s:send("hello", 4, 3), s:send(""))
+        say(s:receive())
         say(s:shutdown())
         say(s:send("more", 2))"#,
     );
-    assert_eq!(said, "1\n5 5 4 2\n5 3 0\n1\nnil closed 1\n");
+    assert_eq!(said, "1\n5 5 4 2\n5 3 0\nseen\n1\nnil closed 1\n");
     server.join().unwrap();
 }
 

@@ -18,6 +18,7 @@ const STUBS: &[&str] = &[
     include_str!("../library/re.lua"),
     include_str!("../library/shared.lua"),
     include_str!("../library/comet.lua"),
+    include_str!("../library/compat.lua"),
 ];
 
 /// The examples that are whole scripts.

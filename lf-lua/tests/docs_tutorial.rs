@@ -32,7 +32,8 @@ fn transcripts_come_true() {
                 followed += 1;
             } else {
                 let is_included = block.text.starts_with("{{#include");
-                assert!(!block.is_lua() || is_included, "line {}: a script without servers", block.line);
+                let is_shown = is_included || block.text.starts_with("-- not run");
+                assert!(!block.is_lua() || is_shown, "line {}: a script without servers", block.line);
             }
         }
         assert!(followed > 0);
