@@ -149,7 +149,8 @@ function Socket:receive(pattern, prefix) end
 function Socket:receiveany(max) end
 
 ---@param seconds number?
-function Socket:settimeout(seconds) end
+---@param mode? "b"|"t" For each wait, or for a call in all.
+function Socket:settimeout(seconds, mode) end
 
 ---@param connect integer Milliseconds; as the next one, without effect.
 ---@param send integer
@@ -173,8 +174,11 @@ function Socket:getoption(name) end
 ---@return string? err
 function Socket:close() end
 
----As `close`.
-function Socket:shutdown() end
+---With "both", or nothing, as `close`; with "receive" it changes nothing.
+---@param how? "both"|"receive"
+---@return integer? ok
+---@return string? err
+function Socket:shutdown(how) end
 
 ---As `close`.
 function Socket:setkeepalive() end
@@ -182,8 +186,10 @@ function Socket:setkeepalive() end
 ---@return integer # 0
 function Socket:getreusedtimes() end
 
----Does nothing.
-function Socket:setoption() end
+---Changes nothing; an error for what is no option.
+---@param name string
+---@return integer # 1
+function Socket:setoption(name) end
 
 ---@class lf.UpstreamOptions
 ---@field servers? string[] `HOST:PORT`, `unix:/PATH`; with `weight=N` after it.

@@ -9,6 +9,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 use tempfile::TempDir;
 
+/// How a script begins that is run for each frame.
+const COMPAT: &str = "-- lf-lua --compat";
+
 /// A block of code on a page.
 #[derive(Debug)]
 pub(crate) struct Block {
@@ -26,7 +29,7 @@ impl Block {
 
     /// Whether it is a whole script with servers, and not what a handler does.
     pub(crate) fn is_script(&self) -> bool {
-        self.is_lua() && self.text.contains("listen =")
+        self.is_lua() && (self.text.contains("listen =") || self.text.starts_with(COMPAT))
     }
 }
 
@@ -64,8 +67,12 @@ impl Stage {
         std::fs::write(directory.path().join("script.lua"), script.replace("127.0.0.1", &host)).unwrap();
         let mut command = lf_lua();
         command.current_dir(directory.path()).args(["script.lua", "--groups", "1"]);
+        let is_compat = script.starts_with(COMPAT);
+        if is_compat {
+            command.args(["--compat", "--listen", &format!("{host}:9876")]);
+        }
         let mut process = Process::spawn(command);
-        let servers = script.matches("listen =").count();
+        let servers = if is_compat { 1 } else { script.matches("listen =").count() };
         until("lf-lua listens", || {
             assert!(!process.has_ended(), "it ended: {}", process.errors());
             process.lines().iter().filter(|line| line.starts_with("listening ")).count() >= servers
