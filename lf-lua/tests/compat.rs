@@ -1,4 +1,5 @@
 //! `--compat`: scripts that run as a whole for each frame, with `lua_ctx`.
+#![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! `require "socket"`: LuaSocket's TCP, on sockets that wait without holding anybody up.
+#![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
 
 mod common;
 
