@@ -160,6 +160,17 @@ function Socket:settimeouts(connect, send, read) end
 ---@return integer|string port_or_err
 function Socket:getpeername() end
 
+---This end: host, port and family.
+---@return string? host
+---@return integer|string? port Or the error.
+---@return "inet"|"inet6"? family
+function Socket:getsockname() end
+
+---@param name string Only `"tcp-nodelay"`, which is always set, is known.
+---@return true?
+---@return string? err
+function Socket:getoption(name) end
+
 ---@return integer? ok
 ---@return string? err
 function Socket:close() end
