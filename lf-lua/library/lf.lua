@@ -161,14 +161,6 @@ function Socket:settimeouts(connect, send, read) end
 ---@return integer|string port_or_err
 function Socket:getpeername() end
 
-<<<<<<< HEAD
----@return string? host
----@return integer|string port_or_err
-function Socket:getsockname() end
-
----@param name string `tcp-nodelay`, which is on.
----@return boolean? value
-=======
 ---This end: host, port and family.
 ---@return string? host
 ---@return integer|string? port Or the error.
@@ -177,7 +169,6 @@ function Socket:getsockname() end
 
 ---@param name string Only `"tcp-nodelay"`, which is always set, is known.
 ---@return true?
->>>>>>> compat
 ---@return string? err
 function Socket:getoption(name) end
 
