@@ -11,6 +11,9 @@ MDBOOK ?= mdbook
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
+# Lua code of others, which lf-lua has to run as it is.
+LUA_LIBRARIES := lua-redis lua-socket lua-penlight lua-inspect lua-luassert lua-say lua-messagepack lua-dkjson
+
 .PHONY: run test bench lint docs setup setup-test models churn fuzz conformance million help
 
 help: ## What there is to make
@@ -71,10 +74,12 @@ setup:
 
 setup-test: setup
 	@for tool in strace:strace python3:python3 curl:curl nc:netcat-openbsd ip:iproute2 slowhttptest:slowhttptest \
-		node:nodejs npm:npm chromium:chromium; do \
+		node:nodejs npm:npm chromium:chromium redis-server:redis-server nginx:nginx-light; do \
 		command -v $${tool%%:*} >/dev/null || $(MAKE) --no-print-directory apt PACKAGES=$${tool##*:} || \
 			echo "without $${tool%%:*}, the tests that need it are skipped"; \
 	done
+	@[ -e /usr/share/lua/5.1/redis.lua -a -e /usr/share/lua/5.1/pl/List.lua -a -e /usr/share/lua/5.1/MessagePack.lua ] || \
+		$(MAKE) --no-print-directory apt PACKAGES="$(LUA_LIBRARIES)" || echo "without Lua libraries, the tests that run them are skipped"
 	@python3 -c 'import ensurepip' 2>/dev/null || $(MAKE) --no-print-directory apt PACKAGES=python3-venv || true
 	@lf-core/tests/conformance/run.py --prepare || echo "without it, the conformance test is skipped"
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install cargo-nextest --locked

@@ -8,6 +8,7 @@ use crate::remote::Remote;
 use crate::stats::{CloseReason, Count};
 use crate::token::Token;
 use crate::work::Work;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// What a handler's method answers. An error closes the connection with [`CloseReason::HandlerError`] and is logged;
@@ -169,6 +170,13 @@ impl<C: Codec, S> Context<'_, C, S> {
     #[must_use]
     pub fn peer(&self) -> Peer {
         self.conn.peer
+    }
+
+    /// This end: its address as the system names it. A system call; `None` if the connection is none, over a unix socket, or
+    /// has ended.
+    #[must_use]
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        crate::sys::socket::local_address(self.conn.fd()?)
     }
 
     /// Sends a frame, at the end of the turn or when enough has come together. Does not block.

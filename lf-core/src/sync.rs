@@ -7,8 +7,7 @@ pub(crate) use self::real::*;
 
 #[cfg(not(loom))]
 mod real {
-    pub(crate) use parking_lot::Mutex;
-    use parking_lot::MutexGuard;
+    pub(crate) use parking_lot::{Mutex, MutexGuard};
     pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 
     /// parking_lot's condition variable with the shape of loom's.
@@ -52,8 +51,9 @@ mod real {
 #[cfg(loom)]
 mod model {
     pub(crate) use loom::cell::UnsafeCell as Cell;
+    use loom::sync;
+    pub(crate) use loom::sync::MutexGuard;
     pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
-    use loom::sync::{self, MutexGuard};
 
     /// parking_lot's face on loom's mutex.
     #[derive(Debug, Default)]
@@ -66,6 +66,10 @@ mod model {
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             self.0.lock().expect("a model does not panic while it holds a lock")
+        }
+
+        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            self.0.try_lock().ok()
         }
     }
 

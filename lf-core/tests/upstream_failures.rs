@@ -397,3 +397,53 @@ fn keys_stay_with_their_servers_when_another_one_dies() {
     assert_eq!(first.iter().filter(|answer| answer.tries == 2).count(), 1, "then it was out");
     assert!(backends.iter().all(|backend| backend.requests() > 40));
 }
+
+#[test]
+fn a_second_answer_to_one_request_does_not_meet_the_call_that_waits() {
+    let caller = Caller::new();
+    let backend = Backend::start(|visit| while visit.answer_with(|line| Some(format!("{line}\n{line} once more"))) {});
+    let be = caller.add(UpstreamConfig { max_connections: 2, ..lines_to([backend.at]) });
+    for round in 0..20 {
+        let pending: Vec<_> = (0..3).map(|n| (n, caller.begin(&be, Call::new(format!("{round} {n}"))))).collect();
+        for (n, call) in pending {
+            assert_eq!(call.outcome().unwrap().body, format!("{round} {n}").into_bytes());
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_a_server_that_dies_is_served_by_another_one() {
+    let caller = Caller::new();
+    let gate = common::Gate::new();
+    let dies = {
+        let gate = Arc::clone(&gate);
+        Backend::start(move |visit| {
+            visit.line();
+            gate.pass();
+        })
+    };
+    let backend = Backend::echo("b");
+    let config = UpstreamConfig {
+        balance: Balance::Hash,
+        max_connections: 2,
+        max_fails: 1,
+        fail_timeout: Duration::from_secs(60),
+        ..lines_to([dies.at, backend.at])
+    };
+    let be = caller.add(config);
+    let ask = |key: u32| caller.begin(&be, Call { key: Some(key.to_le_bytes().to_vec()), ..Call::new("x") });
+    // A key of the server that dies: it takes the connection and keeps it.
+    let (key, first) = (0..)
+        .map(|key| (key, ask(key)))
+        .find(|(_, call)| {
+            until("it is somewhere", || dies.requests() == 1 || !call.has_none_yet());
+            dies.requests() == 1
+        })
+        .unwrap();
+    let waiting: Vec<_> = (0..5).map(|_| ask(key)).collect();
+    gate.open();
+    assert!(matches!(first.outcome(), Err(CallError::Closed { .. })));
+    for call in waiting {
+        assert_eq!(call.outcome().unwrap().body, b"b:x");
+    }
+}

@@ -25,7 +25,7 @@ lf.http { listen = os.getenv and os.getenv("FRONT_LISTEN") or "127.0.0.1:8080" }
     :post("/rpc", function(req, res)
         local question, err = req:json()
         if not question then return res:json({ error = err }, 400) end
-        local log_id = tonumber(req:header("X-Log-Id")) or math.random(2 ^ 31)
+        local log_id = tonumber(req:header("X-Log-Id")) or tonumber(lf.hex(lf.random_bytes(4)), 16)
         local answer, about, kind = be:call(lf.json.encode(question), { log_id = log_id, idempotent = true })
         if not answer then
             lf.log(lf.WARN, "rpc ", log_id, ": ", about)

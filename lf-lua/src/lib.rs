@@ -10,9 +10,10 @@ mod engine;
 mod options;
 mod program;
 mod reload;
+mod repl;
 mod script;
 mod serve;
-mod sync;
+mod tester;
 mod watchdog;
 
 pub use program::program;

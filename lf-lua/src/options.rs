@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::script::Framing;
 use clap::{Args, Parser, Subcommand};
 use humantime::parse_duration;
 use lf_core::cli::{EXIT_CODES, ServerArgs};
@@ -22,9 +23,6 @@ pub(crate) struct ServeArgs {
     /// The script: its main chunk defines the servers
     #[arg(value_name = "SCRIPT")]
     pub(crate) script: Option<PathBuf>,
-    /// Runs the script for each request, with `lua_ctx`, on this address
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) compat: Option<String>,
     /// Loads the script again whenever its file changes; SIGHUP does it too
     #[arg(long)]
     pub(crate) watch: bool,
@@ -49,9 +47,21 @@ pub(crate) struct EngineArgs {
     /// The longest answer that is not sent in pieces, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
     pub(crate) output_bytes: usize,
+    /// Logs calls that take this long from request to answer; 0s = none
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    pub(crate) slow: Duration,
     /// Runs a script that may be hostile: no files, no programs, no debug library, no binary chunks
     #[arg(long)]
     pub(crate) untrusted: bool,
+    /// Runs the whole script for each frame that comes in; it finds the frame in `lua_ctx`, and defines no servers
+    #[arg(long)]
+    pub(crate) compat: bool,
+    /// Where a script listens that is run with --compat: HOST:PORT, :PORT or unix:PATH
+    #[arg(long, value_name = "ADDR", default_value = ":9876", requires = "compat")]
+    pub(crate) listen: String,
+    /// What such a script takes for a frame
+    #[arg(long, value_name = "KIND", default_value = "line", requires = "compat")]
+    pub(crate) frame: Framing,
 }
 
 /// Other things to do.
@@ -61,6 +71,21 @@ pub(crate) enum Command {
     Check {
         /// The script
         script: PathBuf,
+        #[command(flatten)]
+        engine: EngineArgs,
+    },
+    /// Runs the tests in a directory: NAME_test.lua, with the servers of NAME.lua beside it
+    Test {
+        /// The directory, or one file
+        #[arg(default_value = ".")]
+        directory: PathBuf,
+        #[command(flatten)]
+        engine: EngineArgs,
+    },
+    /// Runs what is typed, in the VM of a script if there is one
+    Repl {
+        /// The script, whose servers run meanwhile
+        script: Option<PathBuf>,
         #[command(flatten)]
         engine: EngineArgs,
     },

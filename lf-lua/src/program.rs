@@ -1,16 +1,17 @@
 //! The program: its commands, and how a server comes to be.
 
-use crate::engine::{self, Host, Limits, Source};
+use crate::engine::{self, Compat, Host, Limits, Source};
 use crate::options::{Command, EngineArgs, Options, ServeArgs};
 use crate::reload::Reloader;
 use crate::script::{Current, Definition, Framing, Kind, Script};
 use crate::serve::{HttpServer, NsheadServer, SocketHandler, Sockets, TcpServer, TimerHandler, Timers};
 use crate::watchdog;
 use anyhow::{Context, bail};
+use lf_core::cli::ServerArgs;
 use lf_core::codec::http::{self, Http};
 use lf_core::codec::{Len32, Line, Nshead, Raw};
 use lf_core::upstream::{Upstreams, UpstreamsOptions};
-use lf_core::{Address, Builder, ListenOptions, Server, Signals, cli};
+use lf_core::{Address, Builder, Handlers, ListenOptions, Server, Signals, cli};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,18 +30,28 @@ pub fn program() -> anyhow::Result<u8> {
     let options: Options = cli::read("LF_LUA")?;
     match options.command {
         Some(Command::Check { script, engine }) => check(&script, &engine),
+        Some(Command::Test { directory, engine }) => crate::tester::run(&directory, &engine),
+        Some(Command::Repl { script, engine }) => crate::repl::run(script.as_deref(), &engine),
         None => serve(&options.serve),
     }
 }
 
 fn limits(args: &EngineArgs) -> Limits {
-    Limits { budget: args.budget, vm_bytes: args.vm_bytes }
+    let slow = (!args.slow.is_zero()).then_some(args.slow);
+    Limits { budget: args.budget, vm_bytes: args.vm_bytes, slow }
 }
 
 /// Reads a script.
 pub(crate) fn read(path: &Path, args: &EngineArgs) -> anyhow::Result<Source> {
     let text = std::fs::read(path).with_context(|| format!("cannot read the script {}", path.display()))?;
-    Ok(Source { path: path.to_owned(), text, lua_path: args.lua_path.clone(), untrusted: args.untrusted })
+    Ok(Source {
+        path: path.to_owned(),
+        text,
+        lua_path: args.lua_path.clone(),
+        untrusted: args.untrusted,
+        console: None,
+        compat: args.compat.then(|| Compat { listen: args.listen.clone(), framing: args.frame }),
+    })
 }
 
 fn check(path: &Path, args: &EngineArgs) -> anyhow::Result<u8> {
@@ -56,34 +67,53 @@ fn check(path: &Path, args: &EngineArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
-    let Some(path) = &args.script else { bail!("no script given; see --help") };
+/// A server with its script loaded, and what belongs to it.
+pub(crate) struct Built {
+    pub(crate) server: Server,
+    pub(crate) host: Arc<Host>,
+    pub(crate) shape: Shape,
+    pub(crate) current: Current,
+}
+
+/// Loads a script, and builds the server that it wants. `anywhere`: on ports that the system chooses.
+pub(crate) fn build(args: &ServerArgs, engine: &EngineArgs, source: Source, anywhere: bool) -> anyhow::Result<Built> {
     engine::install().context("cannot listen for the signal that ends overdue scripts")?;
-    let source = read(path, &args.engine)?;
-    let host = Arc::new(Host::new(limits(&args.engine)));
+    let path = source.path.clone();
+    let host = Arc::new(Host::new(limits(engine)));
     watchdog::start(&host).context("cannot start the watchdog")?;
-    let mut builder = args.server.apply(Server::builder().name("lf-lua"))?;
+    let mut builder = args.apply(Server::builder().name("lf-lua"))?;
     let sockets = Sockets::new(builder.dialer(Raw, SocketHandler)).context("cannot start a thread")?;
     let upstreams = Upstreams::new(&mut builder, UpstreamsOptions::default());
     let _ = host.upstreams.set(upstreams.clone());
+    if args.admin.is_some() {
+        let _ = host.handlers.set(Handlers::new(&mut builder));
+    }
     let timers = Timers(builder.dialer(Raw, TimerHandler));
-    let groups = args.server.groups.unwrap_or_else(cores);
-    let shape = Shape { groups, workers: args.server.workers, workers_max: args.server.workers_max };
-    let script = shape.load(&host, source)?;
+    let groups = args.groups.unwrap_or_else(cores);
+    let shape = Shape { groups, workers: args.workers, workers_max: args.workers_max };
+    let mut script = shape.load(&host, source)?;
     if script.definitions.is_empty() {
-        bail!("{}: its main chunk defines no server; see lf.http, lf.tcp and lf.nshead", path.display());
+        bail!("{}: its main chunk defines no server; see lf.http, lf.tcp and lf.nshead, or --compat", path.display());
+    }
+    if anywhere {
+        script.listen_anywhere();
     }
     let current = Current::new(script);
     let script = current.load_full();
-    for (server, definition) in script.definitions.iter().enumerate() {
-        builder =
-            listen(builder, &current, server, definition, args.server.listen_options(), args.engine.output_bytes)?;
+    for (index, definition) in script.definitions.iter().enumerate() {
+        builder = listen(builder, &current, index, definition, args.listen_options(), engine.output_bytes)?;
     }
     let server = builder.build()?;
     upstreams.bind(&server.remote());
     host.attach(server.remote(), sockets, timers);
     script.begin();
-    drop(script);
+    Ok(Built { server, host, shape, current })
+}
+
+fn serve(args: &ServeArgs) -> anyhow::Result<u8> {
+    let Some(path) = &args.script else { bail!("no script given; see --help") };
+    let source = read(path, &args.engine)?;
+    let Built { server, host, shape, current } = build(&args.server, &args.engine, source, false)?;
     let signals = Signals::listen().context("cannot listen for signals")?;
     let reloader = Reloader { path: path.clone(), engine: args.engine.clone(), host, shape, current };
     reloader.start(args.watch).context("cannot listen for SIGHUP")?;

@@ -1,17 +1,32 @@
 //! A script that is loaded: its servers, and the VMs that serve them.
 
 use crate::engine::{Host, LoadError, Pool, Source, Vm};
-use crate::serve::{Route, Routes};
+use crate::serve::{Meter, Route, Routes};
 use arc_swap::{ArcSwap, Guard};
+use clap::ValueEnum;
 use mlua::Table;
 use std::sync::Arc;
 
 /// How a server of `lf.tcp` cuts what comes into frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Framing {
+    /// Bytes as they come
     Raw,
+    /// Lines
     Line,
+    /// Four bytes of length before each
     Len32,
+}
+
+impl Framing {
+    /// As scripts write it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Line => "line",
+            Self::Len32 => "len32",
+        }
+    }
 }
 
 /// What a server speaks.
@@ -29,6 +44,7 @@ pub(crate) struct Definition {
     pub(crate) listen: Vec<String>,
     /// The largest frame or body, in bytes.
     pub(crate) bytes_max: Option<u64>,
+    meter: Meter,
 }
 
 /// A loaded script.
@@ -99,7 +115,7 @@ impl Script {
     ) -> Result<Self, LoadError> {
         let source = Arc::new(source);
         let (first, tables) = Vm::new(host, &source, 0)?;
-        let definitions = tables.iter().map(definition_of).collect::<Result<Vec<_>, _>>()?;
+        let definitions = tables.iter().map(|table| definition_of(table, host)).collect::<Result<Vec<_>, _>>()?;
         let pool = |group| Pool::new(host, &source, group, workers_max, definitions.len());
         let pools: Vec<_> = (0..groups).map(pool).collect();
         if let Some(pool) = pools.first() {
@@ -111,6 +127,13 @@ impl Script {
             }
         }
         Ok(Self { definitions, pools })
+    }
+
+    /// Has all servers listen on ports that the system chooses.
+    pub(crate) fn listen_anywhere(&mut self) {
+        for definition in &mut self.definitions {
+            definition.listen = vec!["127.0.0.1:0".into()];
+        }
     }
 
     /// The server runs: timers begin.
@@ -138,6 +161,11 @@ impl Script {
         }
     }
 
+    /// What measures the calls of a server without routes.
+    pub(crate) fn meter(&self, server: usize) -> Meter {
+        self.definitions.get(server).map_or_else(Meter::default, |definition| definition.meter.clone())
+    }
+
     /// The routes of a server.
     pub(crate) fn routes(&self, server: usize) -> Option<&Routes> {
         match &self.definitions.get(server)?.kind {
@@ -147,11 +175,11 @@ impl Script {
     }
 }
 
-fn definition_of(table: &Table) -> Result<Definition, LoadError> {
+fn definition_of(table: &Table, host: &Host) -> Result<Definition, LoadError> {
     let kind: String = table.raw_get("kind")?;
     let listen: Vec<String> = table.raw_get("listen")?;
     let (kind, limit) = match kind.as_str() {
-        "http" => (Kind::Http { routes: routes_of(table)? }, "max_body"),
+        "http" => (Kind::Http { routes: routes_of(table, host)? }, "max_body"),
         "nshead" => (Kind::Nshead { handler: table.raw_get("handler")? }, "max"),
         _ => {
             let frame: String = table.raw_get("frame")?;
@@ -165,7 +193,12 @@ fn definition_of(table: &Table) -> Result<Definition, LoadError> {
     };
     let bytes_max = table.raw_get::<Option<f64>>(limit)?;
     let bytes_max = bytes_max.map(|bytes| bytes_of(limit, bytes)).transpose()?;
-    Ok(Definition { kind, listen, bytes_max })
+    let meter = match &kind {
+        Kind::Tcp { .. } | Kind::Nshead { .. } => host.meter(&format!("{} {}", kind.label(), listen.join(" "))),
+        // Each route has its own.
+        Kind::Http { .. } => Meter::default(),
+    };
+    Ok(Definition { kind, listen, bytes_max, meter })
 }
 
 /// A number of bytes that a script gave.
@@ -177,15 +210,17 @@ fn bytes_of(name: &str, bytes: f64) -> Result<u64, LoadError> {
     Ok(bytes as u64)
 }
 
-fn routes_of(table: &Table) -> Result<Routes, LoadError> {
+fn routes_of(table: &Table, host: &Host) -> Result<Routes, LoadError> {
     let mut routes = Routes::default();
     for route in table.raw_get::<Table>("routes")?.sequence_values::<Table>() {
         let route = route?;
         let path: String = route.raw_get("path")?;
         let websocket = route.raw_get::<Option<bool>>("websocket")?.unwrap_or(false);
         let max_body = route.raw_get::<Option<f64>>("max_body")?;
+        let method: String = route.raw_get("method")?;
         let made = Route {
-            method: route.raw_get("method")?,
+            meter: host.meter(&format!("{method} {path}")),
+            method,
             handler: route.raw_get("handler")?,
             stream: route.raw_get::<Option<bool>>("stream")?.unwrap_or(false),
             websocket: if websocket { Some(route.raw_get("accept")?) } else { None },

@@ -1,4 +1,5 @@
 //! Beside the real lua-cjson, where `luajit` and its module are installed (Debian: `luajit`, `lua-cjson`).
+#![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
 
 mod api_common;
 

@@ -1,4 +1,5 @@
 //! `lf.json`: strict in what it reads, exact in what it writes.
+#![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
 
 mod api_common;
 

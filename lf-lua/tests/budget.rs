@@ -1,4 +1,5 @@
 //! What scripts may use, and what becomes of those that use more.
+#![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
 
 mod common;
 

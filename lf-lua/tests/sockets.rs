@@ -1,4 +1,5 @@
 //! Sockets that scripts open.
+#![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
 
 mod common;
 
@@ -54,8 +55,8 @@ fn lines_counts_and_the_rest_are_read_as_with_luasocket() {
         say(s:receive())
         say(s:close())"#,
     );
-    let expected = "1\n5\nfirst line\nsecond\n1234567890\n and\n all that is left\nnil closed \nnil closed\n";
-    assert_eq!(said.replace("nil closed\nnil closed", "nil closed \nnil closed"), expected);
+    let expected = "1\n5\nfirst line\nsecond\n1234567890\n and\n all that is left\nnil closed \n1\n";
+    assert_eq!(said, expected);
     server.join().unwrap();
 }
 
@@ -75,7 +76,7 @@ fn what_cannot_be_reached_is_said() {
     let lines: Vec<_> = said.lines().collect();
     assert_eq!(lines[0], "nil connection refused");
     assert!(lines[1].starts_with("nil ") && lines[1].contains("no such name"), "{said}");
-    assert_eq!(&lines[2..], ["nil connection refused", "nil closed", "nil closed 0"]);
+    assert_eq!(&lines[2..], ["nil connection refused", "nil closed ", "nil closed 0"]);
 }
 
 #[test]
@@ -87,7 +88,7 @@ fn a_name_is_looked_up() {
         say(s:receive())
         say(s:getpeername())"#,
     );
-    assert_eq!(said, format!("by name\n127.0.0.1 {}\n", address.port()));
+    assert_eq!(said, format!("by name\n127.0.0.1 {} inet\n", address.port()));
     server.join().unwrap();
 }
 

@@ -89,6 +89,37 @@ fn a_wait_for_a_frame_times_out_and_a_close_is_told() {
 }
 
 #[test]
+fn frames_after_a_wait_that_timed_out_are_not_lost() {
+    let program = Program::run(
+        r#"lf.tcp { listen = "127.0.0.1:0", frame = "line", handler = function(c, line)
+            c:settimeout(0.001)
+            local got, timeouts = 0, 0
+            while got < 200 do
+                local number, err = c:receive()
+                if number then
+                    assert(tonumber(number) == got, "lost before " .. number)
+                    got = got + 1
+                else
+                    assert(err == "timeout", err)
+                    if timeouts == 0 then c:send("timed out") end
+                    timeouts = timeouts + 1
+                    lf.sleep(0.001)
+                end
+            end
+            c:send("all there")
+        end }"#,
+    );
+    let mut wire = program.connect();
+    wire.say("begin\n");
+    wire.expect("timed out\n");
+    for number in 0..200 {
+        wire.say(format!("{number}\n"));
+        std::thread::sleep(std::time::Duration::from_micros(number % 5 * 500));
+    }
+    wire.expect("all there\n");
+}
+
+#[test]
 fn a_script_error_closes_the_connection_after_what_was_sent() {
     let program = Program::run(
         r#"lf.tcp { listen = "127.0.0.1:0", frame = "line", handler = function(c, line)

@@ -13,7 +13,7 @@ use crate::peer::Peer;
 use crate::server::Server;
 use crate::shared::Shared;
 use prometheus_client::encoding::DescriptorEncoder;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -61,6 +61,20 @@ pub(crate) trait Exhibit: Send + Sync {
     fn metrics(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result;
     /// Adds to `/status`.
     fn status(&self, page: &mut String);
+}
+
+/// Text that is no markup.
+pub(crate) struct Text<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|char| match char {
+            '<' => f.write_str("&lt;"),
+            '&' => f.write_str("&amp;"),
+            '"' => f.write_str("&quot;"),
+            char => f.write_char(char),
+        })
+    }
 }
 
 struct Pages {

@@ -79,6 +79,10 @@ pub(crate) fn connect_outcome(fd: BorrowedFd<'_>) -> io::Result<bool> {
 }
 
 /// Reads into `buffer`; 0 says that the peer has finished. Goes on when interrupted.
+pub(crate) fn local_address(fd: BorrowedFd<'_>) -> Option<SocketAddr> {
+    SockRef::from(&fd).local_addr().ok()?.as_socket()
+}
+
 pub(crate) fn recv(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     // SAFETY: `buffer` is writable for its length.
     unsafe { recv_raw(fd, buffer.as_mut_ptr(), buffer.len()) }

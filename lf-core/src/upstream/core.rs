@@ -256,7 +256,8 @@ impl Core {
             self.dispatch_waiting(pool.closed(&server, None));
             return;
         }
-        let left = flight.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        // Deadlines of connecting are cut to milliseconds: one more, and it is not given up before the call.
+        let left = flight.deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         let options =
             DialOptions { connect_timeout: Some(self.config.connect_timeout.min(left)), ..DialOptions::default() };
         let state = State::Link(LinkState::new(self, &link, flight.group));
@@ -295,8 +296,8 @@ impl Core {
         }
     }
 
-    pub(super) fn dispatch_waiting(self: &Arc<Self>, waiting: Option<Arc<Flight>>) {
-        if let Some(flight) = waiting {
+    pub(super) fn dispatch_waiting(self: &Arc<Self>, waiting: Vec<Arc<Flight>>) {
+        for flight in waiting {
             self.dispatch(&flight, Way::Anybody);
         }
     }

@@ -4,7 +4,7 @@ use super::House;
 use super::core::Core;
 use super::health::Standing;
 use super::roster::Server;
-use crate::admin::Exhibit;
+use crate::admin::{Exhibit, Text};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -196,18 +196,4 @@ fn status(page: &mut String, core: &Core) -> fmt::Result {
     }
     page.push_str("</table>");
     Ok(())
-}
-
-/// Text that is no markup.
-struct Text<'a>(&'a str);
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|char| match char {
-            '<' => f.write_str("&lt;"),
-            '&' => f.write_str("&amp;"),
-            '"' => f.write_str("&quot;"),
-            char => f.write_char(char),
-        })
-    }
 }

@@ -118,18 +118,23 @@ impl Flight {
         state.tries -= 1;
     }
 
-    /// The outcome, unless there is one; `false` then. Others that may still answer are called off.
-    pub(super) fn finish(&self, outcome: Result<Answer, CallError>) -> bool {
+    /// The outcome, unless there is one. Others that may still answer are called off.
+    pub(super) fn finish(&self, outcome: Result<Answer, CallError>) {
         let (done, live, tries) = {
             let mut state = self.state.lock();
             (state.done.take(), std::mem::take(&mut state.live), state.tries)
         };
-        let Some(done) = done else { return false };
+        let Some(done) = done else { return };
         self.over.store(true, Ordering::Release);
         let took = self.began.elapsed();
         let (stats, limiter) = (&self.core.stats, &self.core.limiter);
         match &outcome {
-            Ok(_) => stats.answers.add(),
+            Ok(answer) => {
+                stats.answers.add();
+                if answer.by_backup {
+                    stats.backups_won.add();
+                }
+            }
             Err(error) => stats.errors.add(error),
         }
         let tells = matches!(outcome, Ok(_) | Err(CallError::Timeout { .. }));
@@ -138,7 +143,6 @@ impl Flight {
             link.poke(&self.core);
         }
         done(outcome.map(|answer| Answer { tries, took, ..answer }));
-        true
     }
 
     /// A request was not answered: another one is made, or this was the last.
@@ -164,13 +168,13 @@ impl Flight {
             self.time_out(Some(server));
             return;
         }
-        if matches!(sent, Sent::OnStaleLink | Sent::NotYet) && std::mem::take(&mut state.stale_left) {
+        let stopping = matches!(error, CallError::Stopping { .. });
+        if !stopping && (sent == Sent::NotYet || (sent == Sent::OnStaleLink && std::mem::take(&mut state.stale_left))) {
             drop(state);
             self.core.stats.stale.add();
             return self.core.dispatch(self, Way::Again(server));
         }
-        let stopping = matches!(error, CallError::Stopping { .. });
-        let may = matches!(sent, Sent::No | Sent::NotYet) || self.idempotent || self.core.config.retry_sent;
+        let may = sent == Sent::No || self.idempotent || self.core.config.retry_sent;
         if stopping || !may || state.retries_left == 0 {
             drop(state);
             self.finish(Err(error));

@@ -252,7 +252,14 @@ fn land(cx: Cx<'_, '_>) {
             Next::Serve(flight) => {
                 let link = Arc::clone(&state.link);
                 if flight.take_off(&link.server, &link) {
-                    return write(cx, Attempt::new(&flight, &link.server, false, false));
+                    let attempt = Attempt::new(&flight, &link.server, false, false);
+                    if state.pipelines() {
+                        return write(cx, attempt);
+                    }
+                    // After this turn: what came behind the last answer must not be taken for the next one.
+                    let core = Arc::clone(&state.core);
+                    let _ = link.push(attempt);
+                    return link.poke(&core);
                 }
             }
         }
@@ -274,17 +281,17 @@ fn look_at_times(cx: Cx<'_, '_>) {
     state.timer_at = None;
     let now = Instant::now();
     let flights: Vec<Arc<Flight>> = state.flying.iter().map(|attempt| Arc::clone(&attempt.flight)).collect();
+    if flights.iter().any(|flight| flight.deadline <= now)
+        && let Some(pool) = state.core.pool(state.group)
+    {
+        // It may be stuck: nobody else is to wait behind these, not even who is called by their outcome.
+        pool.shun(&state.link);
+    }
     flights.iter().for_each(|flight| flight.tick(now));
     let over = flights.iter().filter(|flight| flight.is_over()).count();
     let Some(state) = link_of(cx) else { return };
     if over > 0 && over == flights.len() {
         return cx.abort();
-    }
-    if over > 0
-        && let Some(pool) = state.core.pool(state.group)
-    {
-        // It may be stuck: nobody else is to wait behind these.
-        pool.shun(&state.link);
     }
     let next = flights.iter().filter_map(|flight| flight.next_due()).min();
     let idle_until = state.idle_since + state.core.config.idle_timeout;
@@ -336,15 +343,12 @@ fn take_answer(cx: Cx<'_, '_>, reply: Reply<'_>) {
     };
     core.server_succeeded(&link.server);
     link.server.stats.times.add(attempt.began.elapsed());
-    let backup = attempt.backup;
     drop(attempt);
     cx.codec_state.expect_head_only(head_only);
     if !keep {
         cx.close();
     }
-    if flight.finish(Ok(answer)) && backup {
-        core.stats.backups_won.add();
-    }
+    flight.finish(Ok(answer));
     if keep {
         land(cx);
         close_if_unwanted(cx);
@@ -378,7 +382,7 @@ fn end(state: &mut LinkState, closed: &Closed) {
     let (core, link) = (Arc::clone(&state.core), Arc::clone(&state.link));
     let begun = link.begun.load(Ordering::Relaxed);
     let attempts: Vec<Attempt> = state.flying.drain(..).chain(link.close()).collect();
-    let waiting = core.pool(state.group).and_then(|pool| pool.closed(&link.server, Some(&link)));
+    let waiting = core.pool(state.group).map(|pool| pool.closed(&link.server, Some(&link))).unwrap_or_default();
     for attempt in attempts {
         let flight = Arc::clone(&attempt.flight);
         let peer_left = matches!(closed.why, CloseReason::PeerClosed | CloseReason::PeerReset);

@@ -154,18 +154,19 @@ impl Pool {
         inner.forget(link);
     }
 
-    /// A link has ended, or was never there. Answers a call that waits for a server.
-    pub(super) fn closed(&self, server: &Arc<Server>, link: Option<&Arc<Link>>) -> Option<Arc<Flight>> {
+    /// A link has ended, or was never there. Answers who waited for it: one call, or all if it was the last link to its server.
+    pub(super) fn closed(&self, server: &Arc<Server>, link: Option<&Arc<Link>>) -> Vec<Arc<Flight>> {
         let mut inner = self.inner.lock();
         if let Some(link) = link {
             inner.forget(link);
         }
-        let bench = inner.benches.get_mut(&key_of(server))?;
+        let Some(bench) = inner.benches.get_mut(&key_of(server)) else { return Vec::new() };
         bench.open = bench.open.saturating_sub(1);
-        let waiting = bench.next_waiting();
-        if bench.open == 0 && bench.queue.is_empty() {
-            inner.benches.remove(&key_of(server));
+        if bench.open > 0 {
+            return bench.next_waiting().into_iter().collect();
         }
+        let waiting = std::iter::from_fn(|| bench.next_waiting()).collect();
+        inner.benches.remove(&key_of(server));
         waiting
     }
 

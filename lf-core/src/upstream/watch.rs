@@ -65,6 +65,10 @@ fn look(core: &Arc<Core>, seen: &mut Seen, poll: Duration) {
         if found != seen.file {
             seen.file = found;
             match roster::specs(&core.name, &core.config.servers) {
+                // Who writes a file anew empties it first.
+                Ok(specs) if specs.is_empty() => {
+                    tracing::warn!(upstream = %core.name, "the file with its servers is empty; they stay as they are");
+                }
                 Ok(specs) => {
                     again = specs != *core.specs.lock();
                     *core.specs.lock() = specs;

@@ -20,6 +20,7 @@ pub(crate) struct Backend {
     pub(crate) at: SocketAddr,
     connections: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
+    ended: Arc<AtomicUsize>,
 }
 
 /// A connection to a back end.
@@ -40,7 +41,13 @@ impl Backend {
     pub(crate) fn on(listener: TcpListener, script: impl Fn(&mut Visit) + Send + Sync + 'static) -> Self {
         let at = listener.local_addr().unwrap();
         let (connections, requests) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let backend = Self { at, connections: Arc::clone(&connections), requests: Arc::clone(&requests) };
+        let ended = Arc::<AtomicUsize>::default();
+        let backend = Self {
+            at,
+            connections: Arc::clone(&connections),
+            requests: Arc::clone(&requests),
+            ended: Arc::clone(&ended),
+        };
         let script = Arc::new(script);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -48,8 +55,11 @@ impl Backend {
                 stream.set_nodelay(true).unwrap();
                 let reader = BufReader::new(stream.try_clone().unwrap());
                 let number = connections.fetch_add(1, Ordering::SeqCst);
-                let (script, requests) = (Arc::clone(&script), Arc::clone(&requests));
-                std::thread::spawn(move || script(&mut Visit { stream, reader, number, requests }));
+                let (script, requests, ended) = (Arc::clone(&script), Arc::clone(&requests), Arc::clone(&ended));
+                std::thread::spawn(move || {
+                    script(&mut Visit { stream, reader, number, requests });
+                    ended.fetch_add(1, Ordering::SeqCst);
+                });
             }
         });
         backend
@@ -67,6 +77,11 @@ impl Backend {
 
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Connections that are there now.
+    pub(crate) fn open(&self) -> usize {
+        self.connections() - self.ended.load(Ordering::SeqCst)
     }
 
     pub(crate) fn requests(&self) -> usize {

@@ -98,13 +98,14 @@ fn config_of(name: &str, options: &Options) -> mlua::Result<UpstreamConfig> {
         ("redis", Protocol::Redis),
     ];
     let balances = [("rr", Balance::RoundRobin), ("p2c", Balance::PowerOfTwo), ("hash", Balance::Hash)];
-    let limit = match options.get::<Value>("limit")? {
-        Value::Nil => Limit::None,
-        Value::String(word) if word == "adaptive" => Limit::Adaptive {
-            min: count(options, name, "limit_min", 8)?,
-            max: count(options, name, "limit_max", 1024)?,
-        },
-        _ => Limit::Constant(count(options, name, "limit", 0)?),
+    let limit = options.get::<Value>("limit")?;
+    let limit = if limit.is_nil() {
+        Limit::None
+    } else if limit.as_string().is_some_and(|word| *word == "adaptive") {
+        let (min, max) = (count(options, name, "limit_min", 8)?, count(options, name, "limit_max", 1024)?);
+        Limit::Adaptive { min, max }
+    } else {
+        Limit::Constant(count(options, name, "limit", 0)?)
     };
     let probe = optional_seconds(options, name, "probe_interval")?.map(|interval| {
         let timeout = seconds(options, name, "probe_timeout", Duration::from_secs(1))?;
@@ -136,14 +137,15 @@ fn config_of(name: &str, options: &Options) -> mlua::Result<UpstreamConfig> {
 
 /// What a script asks: a body, or the arguments of a redis command, and what else it says.
 fn call_of(what: &Value, options: Option<&Table>) -> mlua::Result<Call> {
-    let mut call = match what {
-        Value::Table(arguments) => {
-            let arguments = arguments.sequence_values::<LuaString>().collect::<mlua::Result<Vec<_>>>()?;
-            Call::redis(arguments.iter().map(|argument| argument.as_bytes().to_vec()))
-        }
-        Value::Nil => Call::new(Vec::new()),
-        Value::String(body) => Call::new(body.as_bytes().to_vec()),
-        other => Call::new(other.to_string()?.into_bytes()),
+    let mut call = if let Some(arguments) = what.as_table() {
+        let arguments = arguments.sequence_values::<LuaString>().collect::<mlua::Result<Vec<_>>>()?;
+        Call::redis(arguments.iter().map(|argument| argument.as_bytes().to_vec()))
+    } else if let Some(body) = what.as_string() {
+        Call::new(body.as_bytes().to_vec())
+    } else if what.is_nil() {
+        Call::default()
+    } else {
+        Call::new(what.to_string()?.into_bytes())
     };
     let Some(options) = options else { return Ok(call) };
     call.key = options.get::<Option<LuaString>>("key")?.map(|key| key.as_bytes().to_vec());
@@ -157,7 +159,7 @@ fn call_of(what: &Value, options: Option<&Table>) -> mlua::Result<Call> {
     let (provider, reserved) = (options.get::<Option<LuaString>>("provider")?, number("reserved")?);
     if id.is_some() || version.is_some() || provider.is_some() || reserved.is_some() {
         let numbers = (id, version, call.log_id.map(f64::from), reserved);
-        call.nshead = Some(crate::engine::header_of(numbers, provider.as_ref().map(|it| it.as_bytes()).as_deref()));
+        call.nshead = Some(crate::engine::header_of(numbers, provider.as_ref().map(LuaString::as_bytes).as_deref()));
     }
     let (method, path) = (options.get::<Option<String>>("method")?, options.get::<Option<String>>("path")?);
     let headers = options.get::<Option<Table>>("headers")?;
@@ -281,7 +283,7 @@ pub(crate) fn install(
         lua.create_function(move |lua, name: String| {
             let upstream: Option<Upstream> = by_look.upstream(&name);
             upstream
-                .map(|upstream| lua.create_sequence_from(upstream.servers().iter().map(|name| name.to_string())))
+                .map(|upstream| lua.create_sequence_from(upstream.servers().iter().map(ToString::to_string)))
                 .transpose()
         })?,
     )

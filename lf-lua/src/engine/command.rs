@@ -10,6 +10,8 @@ pub(crate) enum Command<'a> {
     Close,
     /// The next frame is for the call that waits with this ticket.
     Want(f64),
+    /// The next frame is for nobody; tells the call that waits with this ticket that it is so.
+    Unwant(f64),
     /// Tells the call that waits with this ticket once the peer has taken everything.
     Drained(f64),
     /// The call that was in progress is over: frames may be taken again.
@@ -72,6 +74,7 @@ const TEXT: u8 = 11;
 const BINARY: u8 = 12;
 const PING: u8 = 13;
 const CLOSE_SOCKET: u8 = 14;
+const UNWANT: u8 = 15;
 
 impl<'a> Command<'a> {
     /// Appends the command.
@@ -92,6 +95,10 @@ impl<'a> Command<'a> {
             Self::Finish => out.push(FINISH),
             Self::Want(ticket) => {
                 out.push(WANT);
+                out.extend_from_slice(&ticket.to_le_bytes());
+            }
+            Self::Unwant(ticket) => {
+                out.push(UNWANT);
                 out.extend_from_slice(&ticket.to_le_bytes());
             }
             Self::Drained(ticket) => {
@@ -172,6 +179,7 @@ impl<'a> Reader<'a> {
             WATCH => Command::Watch,
             FINISH => Command::Finish,
             WANT => Command::Want(f64::from_le_bytes(self.take()?)),
+            UNWANT => Command::Unwant(f64::from_le_bytes(self.take()?)),
             DRAINED => Command::Drained(f64::from_le_bytes(self.take()?)),
             RESPOND => Command::Respond { status: self.u16()?, fields: Fields(self.bytes()?), body: self.bytes()? },
             START => Command::Start { status: self.u16()?, fields: Fields(self.bytes()?) },
@@ -193,6 +201,7 @@ mod tests {
             Command::Send(b"x"),
             Command::Close,
             Command::Want(7.0),
+            Command::Unwant(8.0),
             Command::Drained(9.0),
             Command::Release,
             Command::Watch,

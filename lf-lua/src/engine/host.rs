@@ -4,9 +4,9 @@ use super::command::Command;
 use super::sys::Watch;
 use super::vm::{Event, Vm};
 use crate::api::shared::Dicts;
-use crate::serve::{Sockets, Timers};
+use crate::serve::{Meter, Sockets, Timers};
 use lf_core::upstream::{Upstream, Upstreams};
-use lf_core::{Remote, SendError, Token};
+use lf_core::{Handlers, Remote, SendError, Token};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -19,6 +19,8 @@ pub(crate) struct Limits {
     pub(crate) budget: Duration,
     /// Memory of a VM, in bytes.
     pub(crate) vm_bytes: usize,
+    /// From how long on a call is logged.
+    pub(crate) slow: Option<Duration>,
 }
 
 /// What a server gives its VMs.
@@ -31,6 +33,8 @@ pub(crate) struct Host {
     pub(crate) sockets: OnceLock<Sockets>,
     pub(crate) timers: OnceLock<Timers>,
     pub(crate) upstreams: OnceLock<Upstreams>,
+    /// Where calls are counted, if anybody can see it.
+    pub(crate) handlers: OnceLock<Handlers>,
     /// Names requests in logs: a number for this process, and one for each.
     process: u32,
     requests: AtomicU64,
@@ -59,6 +63,7 @@ impl Host {
             sockets: OnceLock::new(),
             timers: OnceLock::new(),
             upstreams: OnceLock::new(),
+            handlers: OnceLock::new(),
             process: fastrand::u32(..),
             requests: AtomicU64::new(0),
             vms: AtomicU64::new(0),
@@ -72,6 +77,11 @@ impl Host {
         let _ = self.remote.set(remote);
         let _ = self.sockets.set(sockets);
         let _ = self.timers.set(timers);
+    }
+
+    /// What measures the calls of a handler.
+    pub(crate) fn meter(&self, name: &str) -> Meter {
+        Meter::new(self.handlers.get().map(|handlers| handlers.get(name)), self.limits.slow)
     }
 
     /// An upstream that scripts have defined.

@@ -6,7 +6,6 @@ mod host;
 mod pool;
 mod runtime;
 mod seal;
-mod strand;
 mod sys;
 mod vm;
 
@@ -14,4 +13,6 @@ pub(crate) use command::Command;
 pub(crate) use host::{Host, Limits};
 pub(crate) use pool::Pool;
 pub(crate) use sys::{Watch, install, is_overdue};
-pub(crate) use vm::{Completion, Event, LoadError, Request, Served, Source, Vm, header_of};
+pub(crate) use vm::{
+    Compat, Completion, Event, LoadError, Report, Request, Served, Source, Tests, Vm, header_of, joined, split,
+};

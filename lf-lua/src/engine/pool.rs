@@ -1,9 +1,9 @@
 //! The VMs of a group: a worker takes the one that it used last if that is free, else any free one, else a new one.
 
 use super::host::Host;
-use super::strand::Owner;
 use super::vm::{Definitions, Engine, LoadError, Source, Vm};
 use arc_swap::ArcSwapOption;
+use lf_core::strand::Owner;
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::sync::Arc;

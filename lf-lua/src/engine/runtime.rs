@@ -4,13 +4,14 @@ use super::command::{Command, write_field};
 use super::host::Host;
 use super::seal::{Named, Seal};
 use super::sys;
-use super::vm::{Completion, LoadError, Source, Stage, Vm, header_of};
+use super::vm::{Compat, Completion, LoadError, Report, Source, Stage, Vm, header_of};
 use crate::api;
 use bstr::ByteSlice;
 use lf_core::Token;
 use lf_core::codec::{Codec, Nshead, NsheadFrame};
-use mlua::{Lua, LuaString, Table};
+use mlua::{Function, Lua, LuaString, Table};
 use parking_lot::Mutex;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -37,12 +38,15 @@ const SHARED_BYTES_MAX: usize = 64 << 20;
 /// No wait is longer.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-const PRELUDE: [(&str, &str); 5] = [
+const PRELUDE: [(&str, &str); 8] = [
     ("=lf.tasks", include_str!("../prelude/tasks.lua")),
     ("=lf", include_str!("../prelude/lf.lua")),
     ("=lf.http", include_str!("../prelude/http.lua")),
     ("=lf.tcp", include_str!("../prelude/tcp.lua")),
+    ("=lf.socket", include_str!("../prelude/socket.lua")),
+    ("=lf.compat", include_str!("../prelude/compat.lua")),
     ("=lf.upstream", include_str!("../prelude/upstream.lua")),
+    ("=lf.comet", include_str!("../prelude/comet.lua")),
 ];
 
 /// Where the functions that the prelude calls find things.
@@ -86,7 +90,7 @@ impl Runtime {
                 return DONE;
             }
             match *command {
-                Command::Want(ticket) | Command::Drained(ticket) => {
+                Command::Want(ticket) | Command::Unwant(ticket) | Command::Drained(ticket) => {
                     stage.waits.insert(token, ticket);
                 }
                 Command::Release
@@ -204,7 +208,29 @@ fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Resul
         })?,
     )?;
     let r = of();
+    rt.set("peer", lua.create_function(move |_, at: Named| Ok(r.peer(at)))?)?;
+    let r = of();
+    rt.set(
+        "connection_id",
+        lua.create_function(move |_, at: Named| {
+            Ok(r.seal.joined(at).map_or_else(|| "none".to_owned(), |token| token.to_string()))
+        })?,
+    )?;
+    let r = of();
+    rt.set(
+        "unwant",
+        lua.create_function(move |_, (slot, generation, ticket): (f64, f64, f64)| {
+            Ok(r.command((slot, generation), &Command::Unwant(ticket)))
+        })?,
+    )
+}
+
+fn answer_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Result<()> {
     type Respond = (f64, f64, u16, Option<Table>, LuaString);
+    type CloseSocket = (f64, f64, u16, LuaString);
+    type Rpc = (f64, f64, bool, Option<f64>, Option<f64>, Option<f64>, Option<LuaString>, Option<f64>, LuaString);
+    let of = || runtime.clone();
+    let r = of();
     rt.set(
         "respond",
         lua.create_function(move |_, (slot, generation, status, fields, body): Respond| {
@@ -221,7 +247,6 @@ fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Resul
         })?,
     )?;
     let r = of();
-    type CloseSocket = (f64, f64, u16, LuaString);
     rt.set(
         "close_socket",
         lua.create_function(move |_, (slot, generation, code, reason): CloseSocket| {
@@ -229,15 +254,12 @@ fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Resul
         })?,
     )?;
     let r = of();
-    type Rpc = (f64, f64, bool, Option<f64>, Option<f64>, Option<f64>, Option<LuaString>, Option<f64>, LuaString);
     rt.set(
         "nshead",
         lua.create_function(move |_, call: Rpc| {
             let (slot, generation, ok, id, version, log_id, provider, reserved, body) = call;
-            let mut header = header_of(
-                (id, version, log_id, reserved),
-                provider.as_ref().map(|provider| provider.as_bytes()).as_deref(),
-            );
+            let mut header =
+                header_of((id, version, log_id, reserved), provider.as_ref().map(LuaString::as_bytes).as_deref());
             if !ok {
                 header.provider = crate::serve::NSHEAD_FAILED;
             }
@@ -248,15 +270,6 @@ fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Resul
             }
             r.bytes((slot, generation), SEND, &frame);
             Ok(r.plain((slot, generation), RELEASE))
-        })?,
-    )?;
-    let r = of();
-    rt.set("peer", lua.create_function(move |_, at: Named| Ok(r.peer(at)))?)?;
-    let r = of();
-    rt.set(
-        "connection_id",
-        lua.create_function(move |_, at: Named| {
-            Ok(r.seal.joined(at).map_or_else(|| "none".to_owned(), |token| token.to_string()))
         })?,
     )?;
     let r = of();
@@ -294,40 +307,6 @@ fn other_functions(lua: &Lua, rt: &Table, runtime: &Runtime, number: u64) -> mlu
     )?;
     let r = runtime.clone();
     rt.set("request_id", lua.create_function(move |_, ()| Ok(r.host.request_id()))?)?;
-    rt.set(
-        "failed",
-        lua.create_function(|_, (id, trace): (LuaString, Option<LuaString>)| {
-            let trace = trace.as_ref().map(LuaString::as_bytes);
-            let trace = trace.as_deref().unwrap_or(b"without a word");
-            tracing::error!(id = %id.to_string_lossy(), "the script failed: {}", shown(trace));
-            Ok(())
-        })?,
-    )?;
-    rt.set(
-        "logs",
-        lua.create_function(|_, level: u32| {
-            Ok(match level {
-                1 => tracing::enabled!(target: "script", tracing::Level::ERROR),
-                2 => tracing::enabled!(target: "script", tracing::Level::WARN),
-                3 => tracing::enabled!(target: "script", tracing::Level::INFO),
-                _ => tracing::enabled!(target: "script", tracing::Level::DEBUG),
-            })
-        })?,
-    )?;
-    rt.set(
-        "log",
-        lua.create_function(|_, (level, text): (u32, LuaString)| {
-            let text = text.as_bytes();
-            let text = shown(&text);
-            match level {
-                1 => tracing::error!(target: "script", "{text}"),
-                2 => tracing::warn!(target: "script", "{text}"),
-                3 => tracing::info!(target: "script", "{text}"),
-                _ => tracing::debug!(target: "script", "{text}"),
-            }
-            Ok(())
-        })?,
-    )?;
     let r = runtime.clone();
     rt.set(
         "vm",
@@ -362,10 +341,50 @@ fn other_functions(lua: &Lua, rt: &Table, runtime: &Runtime, number: u64) -> mlu
     )?;
     let r = runtime.clone();
     rt.set(
-        "unwant",
-        lua.create_function(
-            move |_, (slot, generation): Named| Ok(r.command((slot, generation), &Command::Want(0.0))),
-        )?,
+        "look_up",
+        lua.create_function(move |_, (ticket, name): (f64, String)| {
+            if let (Some(vm), Some(sockets)) = (r.vm(), r.host.sockets.get()) {
+                sockets.look_up(&vm, ticket, name);
+            }
+            Ok(())
+        })?,
+    )
+}
+
+fn log_functions(lua: &Lua, rt: &Table) -> mlua::Result<()> {
+    rt.set(
+        "failed",
+        lua.create_function(|_, (id, trace): (LuaString, Option<LuaString>)| {
+            let trace = trace.as_ref().map(LuaString::as_bytes);
+            let trace = trace.as_deref().unwrap_or(b"without a word");
+            tracing::error!(id = %id.to_string_lossy(), "the script failed: {}", shown(trace));
+            Ok(())
+        })?,
+    )?;
+    rt.set(
+        "logs",
+        lua.create_function(|_, level: u32| {
+            Ok(match level {
+                1 => tracing::enabled!(target: "script", tracing::Level::ERROR),
+                2 => tracing::enabled!(target: "script", tracing::Level::WARN),
+                3 => tracing::enabled!(target: "script", tracing::Level::INFO),
+                _ => tracing::enabled!(target: "script", tracing::Level::DEBUG),
+            })
+        })?,
+    )?;
+    rt.set(
+        "log",
+        lua.create_function(|_, (level, text): (u32, LuaString)| {
+            let text = text.as_bytes();
+            let text = shown(&text);
+            match level {
+                1 => tracing::error!(target: "script", "{text}"),
+                2 => tracing::warn!(target: "script", "{text}"),
+                3 => tracing::info!(target: "script", "{text}"),
+                _ => tracing::debug!(target: "script", "{text}"),
+            }
+            Ok(())
+        })?,
     )
 }
 
@@ -392,8 +411,11 @@ pub(super) fn install(
     };
     let rt = lua.create_table()?;
     connection_functions(lua, &rt, &runtime)?;
+    answer_functions(lua, &rt, &runtime)?;
+    log_functions(lua, &rt)?;
     other_functions(lua, &rt, &runtime, watch.number)?;
     api::upstream::install(lua, &rt, host, vm, source.untrusted)?;
+    crate::serve::install_names(lua, &rt)?;
     let internals = lua.create_table()?;
     let lf = lua.create_table()?;
     api::crypto::install(lua, &lf)?;
@@ -414,6 +436,8 @@ pub(super) fn install(
         lua.load(sandbox).set_name("=lf.sandbox").call::<()>(())?;
         return Ok(internals);
     }
+    // Most of what a VM holds is there for good, and need not be looked through so often.
+    lua.load("collectgarbage('setpause', 400)").exec()?;
     if let Some(path) = &source.lua_path {
         let package: Table = lua.globals().get("package")?;
         let before: String = package.get("path")?;
@@ -422,12 +446,52 @@ pub(super) fn install(
     Ok(internals)
 }
 
+/// Gives a VM what tests need beside the script.
+pub(super) fn prepare_tests(
+    lua: &Lua,
+    internals: &Table,
+    servers: &[(String, String)],
+    report: Sender<Report>,
+) -> mlua::Result<()> {
+    let rt = lua.create_table()?;
+    rt.set(
+        "report",
+        lua.create_function(move |_, (what, name, why): (String, String, LuaString)| {
+            let report_of = match what.as_str() {
+                "ok" => Report::Passed { name },
+                "end" => Report::End,
+                _ => Report::Failed { name, why: why.to_string_lossy() },
+            };
+            // Whoever waits for the report may have gone.
+            let _ = report.send(report_of);
+            Ok(())
+        })?,
+    )?;
+    let list = lua.create_table()?;
+    for (kind, address) in servers {
+        list.push(lua.create_table_from([("kind", kind.as_str()), ("address", address.as_str())])?)?;
+    }
+    let lf: Table = lua.globals().get("lf")?;
+    lua.load(include_str!("../prelude/test.lua")).set_name("=lf.test").call((rt, internals, lf, list))
+}
+
 /// Runs the main chunk, which defines the servers.
 pub(super) fn run_main(lua: &Lua, internals: &Table, source: &Source) -> Result<(), LoadError> {
     let name = format!("@{}", source.path.display());
     internals.set("loading", true)?;
     let chunk = lua.load(source.text.as_bstr().as_bytes()).set_name(name).set_mode(mlua::chunk::ChunkMode::Text);
-    chunk.exec()?;
+    match &source.compat {
+        None => chunk.exec()?,
+        Some(Compat { listen, framing }) => {
+            let serve: Function = internals.get("compat")?;
+            serve.call::<()>((chunk.into_function()?, listen.as_str(), framing.name()))?;
+        }
+    }
+    if let Some(address) = &source.console {
+        let lf: Table = lua.globals().get("lf")?;
+        let console = lua.load(include_str!("../prelude/repl.lua")).set_name("=lf.repl");
+        console.call::<()>((mlua::Value::Nil, mlua::Value::Nil, lf, address.as_str()))?;
+    }
     internals.set("loading", false)?;
     Ok(())
 }

@@ -5,17 +5,20 @@ use super::deadlines::Deadlines;
 use super::host::Host;
 use super::runtime;
 use super::seal::Seal;
-use super::strand::{Actor, Owner, Strand};
 use super::sys::{self, Arg, Entry, Gate, Returned};
 use crate::api;
+use crate::script::Framing;
 use lf_core::codec::NsheadHeader;
+use lf_core::strand::{Actor, Owner, Strand};
 use lf_core::upstream::CallError;
 use lf_core::{Peer, Token};
 use mlua::{Function, Lua, Table};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -35,6 +38,17 @@ pub(crate) struct Source {
     pub(crate) lua_path: Option<String>,
     /// It gets no access to the machine.
     pub(crate) untrusted: bool,
+    /// What is typed comes in here.
+    pub(crate) console: Option<String>,
+    /// It is one of the original's: no main chunk, but what to do for each frame.
+    pub(crate) compat: Option<Compat>,
+}
+
+/// How a script of the original is served.
+#[derive(Clone, Debug)]
+pub(crate) struct Compat {
+    pub(crate) listen: String,
+    pub(crate) framing: Framing,
 }
 
 /// Why a script cannot be used.
@@ -70,8 +84,8 @@ pub(crate) enum Completion {
     Piece(Vec<u8>, bool),
     /// A WebSocket message, and whether it is text.
     Message(Vec<u8>, bool),
-    /// A connection is there.
-    Connected(Token, Peer),
+    /// A connection is there; from where, if that has a name.
+    Connected(Token, Peer, Option<SocketAddr>),
     /// An upstream has answered, or not.
     Answered(Box<Result<lf_core::upstream::Answer, CallError>>),
     /// It will not happen.
@@ -91,8 +105,29 @@ pub(crate) enum Event {
     Ready,
     /// A connection has ended before the script took these.
     Left(Token, Vec<Completion>),
+    /// A file of tests is to be run.
+    Test(Tests),
     /// The script was replaced.
     Retire,
+}
+
+/// A file of tests.
+#[derive(Debug)]
+pub(crate) struct Tests {
+    pub(crate) name: String,
+    pub(crate) text: Vec<u8>,
+    /// What the script's servers speak, and where they are.
+    pub(crate) servers: Vec<(String, String)>,
+    /// Gets what came of each test.
+    pub(crate) report: Sender<Report>,
+}
+
+/// What came of a test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    Passed { name: String },
+    Failed { name: String, why: String },
+    End,
 }
 
 /// What the calls of a script share with Rust while they run.
@@ -192,6 +227,7 @@ struct Calls {
 pub(crate) struct Engine {
     lua: Lua,
     calls: Calls,
+    internals: Table,
     pub(crate) stage: Arc<Mutex<Stage>>,
     host: Arc<Host>,
     watch: Arc<sys::Watch>,
@@ -249,7 +285,13 @@ impl Vm {
         let internals = runtime::install(&lua, host, &stage, &link, source, &watch, &seal)?;
         host.watch(&watch);
         let for_script = Arc::clone(&watch);
-        internals.set("disarm", lua.create_function(move |_, ()| Ok(for_script.disarm()))?)?;
+        internals.set(
+            "disarm",
+            lua.create_function(move |_, ()| {
+                for_script.disarm();
+                Ok(())
+            })?,
+        )?;
         watch.loading(|| runtime::run_main(&lua, &internals, source))?;
         let definitions: Table = internals.get("definitions")?;
         let definitions = definitions.sequence_values::<Table>().collect::<mlua::Result<Definitions>>()?;
@@ -274,6 +316,7 @@ impl Vm {
         let engine = Engine {
             lua,
             calls,
+            internals,
             stage: Arc::clone(&stage),
             host: Arc::clone(host),
             watch: Arc::clone(&watch),
@@ -344,7 +387,6 @@ impl Engine {
         self.watch.begin();
         let result = sys::call(&self.lua, self.calls.gate, entry, args);
         self.watch.end();
-        self.arm_timer();
         result.map_err(|error| self.fails(&error)).ok()
     }
 
@@ -367,7 +409,13 @@ impl Engine {
 
     /// Sees to it that the timer fires in time for the first deadline.
     fn arm_timer(&self) {
-        let Some(next_ms) = self.stage.lock().deadlines.next_ms() else { return };
+        // Let go of the lock first: the timer may be told on this very thread, and asks for it.
+        let next_ms = self.stage.lock().deadlines.next_ms();
+        self.arm_timer_at(next_ms);
+    }
+
+    fn arm_timer_at(&self, next_ms: Option<u64>) {
+        let Some(next_ms) = next_ms else { return };
         if next_ms < self.timer.armed_ms.load(Ordering::SeqCst)
             && let Some(token) = self.timer.token.get()
         {
@@ -388,15 +436,21 @@ impl Engine {
     fn leave(&self) -> Vec<u8> {
         let mut stage = self.stage.lock();
         stage.current = None;
-        std::mem::take(&mut stage.commands)
+        let (commands, next_ms) = (std::mem::take(&mut stage.commands), stage.deadlines.next_ms());
+        drop(stage);
+        self.arm_timer_at(next_ms);
+        commands
     }
 
     /// Runs threads that may go on.
     fn drain(&self, mut flags: u32) {
+        if flags & READY == 0 {
+            return;
+        }
         // What they set going in turn is left for after the other events.
         for _ in 0..DRAINS_MAX {
             if flags & READY == 0 {
-                return;
+                break;
             }
             flags = self.flags(self.calls.drain, &[]);
         }
@@ -563,10 +617,10 @@ impl Engine {
         self.lua.used_memory()
     }
 
-    fn complete(&self, ticket: f64, with: Completion) {
+    fn complete(&self, ticket: f64, with: &Completion) {
         let ticket = Arg::Number(ticket);
         let error = |text: &'static str| [ticket, Arg::Nil, text.into()];
-        let flags = match &with {
+        let flags = match with {
             Completion::Done => self.flags(self.calls.complete_with, &[ticket, Arg::Bool(true)]),
             Completion::Timeout => self.flags(self.calls.complete_with, &error("timeout")),
             Completion::Failed(text) => self.flags(self.calls.complete_with, &[ticket, Arg::Nil, text.as_str().into()]),
@@ -578,10 +632,12 @@ impl Engine {
                 let args = [ticket, Arg::Bytes(bytes), Arg::Nil, kind_of(*text).into()];
                 self.flags(self.calls.complete_with, &args)
             }
-            Completion::Connected(token, peer) => {
+            Completion::Connected(token, peer, from) => {
                 let (slot, generation) = self.seal.split(*token);
-                let peer = peer.to_string();
-                self.flags(self.calls.complete_with, &[ticket, slot.into(), generation.into(), peer.as_str().into()])
+                let (peer, from) = (peer.to_string(), from.map(|from| from.to_string()));
+                let from = from.as_ref().map(String::as_bytes).into();
+                let args = [ticket, slot.into(), generation.into(), peer.as_str().into(), from];
+                self.flags(self.calls.complete_with, &args)
             }
             Completion::Answered(outcome) => self.answered(ticket, outcome),
         };
@@ -602,7 +658,6 @@ impl Engine {
         self.watch.begin();
         let result = self.calls.complete.call::<u32>((number, body, about, kind));
         self.watch.end();
-        self.arm_timer();
         result.map_err(|error| self.fails(&error.to_string())).unwrap_or(0)
     }
 
@@ -623,6 +678,15 @@ impl Engine {
         self.call(self.calls.counts, &[]).map_or((0, 0, 0), counts)
     }
 
+    /// Begins to run a file of tests.
+    fn test(&self, tests: Tests) -> mlua::Result<()> {
+        runtime::prepare_tests(&self.lua, &self.internals, &tests.servers, tests.report)?;
+        let flags: u32 =
+            self.internals.get::<Function>("test")?.call((tests.name, self.lua.create_string(&tests.text)?))?;
+        self.drain(flags);
+        Ok(())
+    }
+
     fn tick(&self) {
         loop {
             let now_ms = self.host.now_ms();
@@ -630,7 +694,7 @@ impl Engine {
             if ticket == NOBODY {
                 self.drain(READY);
             } else {
-                self.complete(ticket, Completion::Timeout);
+                self.complete(ticket, &Completion::Timeout);
             }
         }
         self.arm_timer();
@@ -651,7 +715,7 @@ impl Actor for Engine {
             return abandon(&self.stage, &self.host);
         }
         match event {
-            Event::Complete(ticket, with) => self.complete(ticket, with),
+            Event::Complete(ticket, with) => self.complete(ticket, &with),
             Event::Closed(token, watched) => {
                 let waits = {
                     let mut stage = self.stage.lock();
@@ -659,23 +723,32 @@ impl Actor for Engine {
                     stage.waits.remove(&token)
                 };
                 if let Some(ticket) = waits {
-                    self.complete(ticket, Completion::Failed("closed".into()));
+                    self.complete(ticket, &Completion::Failed("closed".into()));
                 }
-                if !watched {
-                    return;
+                if watched {
+                    let (slot, generation) = self.seal.split(token);
+                    let flags = self.flags(self.calls.closed, &[slot.into(), generation.into()]);
+                    self.drain(flags);
                 }
-                let (slot, generation) = self.seal.split(token);
-                let flags = self.flags(self.calls.closed, &[slot.into(), generation.into()]);
-                self.drain(flags);
             }
             Event::Tick => self.tick(),
             Event::Ready => self.drain(READY),
+            Event::Test(tests) => {
+                let name = tests.name.clone();
+                let report = tests.report.clone();
+                if let Err(error) = self.test(tests) {
+                    // Whoever waits for the report has gone, or hears of it.
+                    let _ = report.send(Report::Failed { name, why: error.to_string() });
+                    let _ = report.send(Report::End);
+                }
+            }
             Event::Left(token, left) => self.left(token, left),
             Event::Retire => {
                 let flags = self.flags(self.calls.retire, &[]);
                 self.drain(flags);
             }
         }
+        self.arm_timer();
     }
 }
 

@@ -378,6 +378,7 @@ function Socket:recv(seconds)
         return leftover(self, "closed")
     end
     local message, err, kind = I.wait()
+    if not message and err == "timeout" then message, err, kind = I.take_back(self, ticket) end
     if not message then
         if err == "timeout" then return nil, err end
         return leftover(self, err)

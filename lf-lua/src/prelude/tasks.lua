@@ -167,6 +167,10 @@ local function wait()
 end
 I.wait = wait
 
+-- Connections by the ticket of a wait that has timed out, until nothing can come for it any more.
+local late = {}
+I.late = late
+
 -- The wait with this ticket is over; whoever waited goes on with the other arguments. Nobody may: the wait was
 -- ended by its deadline, or its task was killed.
 function I.complete(of, ...)
@@ -176,6 +180,8 @@ function I.complete(of, ...)
         go_on(t, ...)
         return ready_last >= ready_first and READY or 0
     end
+    local c = late[of]
+    if c then c._late = { ... } end
     return 0
 end
 

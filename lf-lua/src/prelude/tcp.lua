@@ -1,4 +1,4 @@
--- Connections of lf.tcp and lf.nshead, and the sockets that scripts open.
+-- Connections of lf.tcp and lf.nshead, and reading by pattern.
 
 local rt, I, lf = ...
 
@@ -106,11 +106,37 @@ local function wait_for(ask, c, seconds)
         I.cancel()
         return nil, "closed"
     end
-    return I.wait()
+    return ticket, I.wait()
 end
 
-local function want(c, seconds) return wait_for(rt.want, c, seconds) end
-local function drained(c, seconds) return wait_for(rt.drained, c, seconds) end
+-- Nobody waits any more for what `of` has asked for. What was on its way meanwhile must not be lost.
+local function take_back(c, of)
+    I.late[of] = c
+    local ticket = I.ticket()
+    rt.deadline(ticket, 60)
+    if rt.unwant(c._slot, c._generation, ticket) then I.wait() else I.cancel() end
+    I.late[of] = nil
+    local late = c._late
+    if not late then return nil, "timeout" end
+    c._late = nil
+    return late[1], late[2], late[3]
+end
+I.take_back = take_back
+
+local function want(c, seconds)
+    local ticket, piece, err = wait_for(rt.want, c, seconds)
+    if not ticket then return nil, piece end
+    if piece == nil and err == "timeout" then return take_back(c, ticket) end
+    return piece, err
+end
+I.want = want
+
+local function drained(c, seconds)
+    local ticket, ok, err = wait_for(rt.drained, c, seconds)
+    if not ticket then return nil, ok end
+    return ok, err
+end
+I.drained = drained
 
 -- Sends a frame (with `raw`, bytes). It waits only for a client that does not read.
 function Connection:send(data)
@@ -303,98 +329,4 @@ function lf.nshead(options)
     local definition = I.define("nshead", options)
     definition.handler = I.handler("lf.nshead", options.handler)
     return definition
-end
-
--- Sockets that scripts open: LuaSocket's TCP calls, which wait without holding anybody up.
-local Socket = { __metatable = false }
-Socket.__index = Socket
-
-local function connected(socket)
-    if not socket._slot then return nil, "closed" end
-    return true
-end
-
-local function pull(socket, seconds)
-    if not socket._slot then return nil, "closed" end
-    local piece, err = want(socket, seconds)
-    if not piece and err == "timeout" then rt.unwant(socket._slot, socket._generation) end
-    if not piece and err ~= "timeout" then socket._slot = nil end
-    return piece, err
-end
-
-function Socket:settimeout(seconds)
-    if seconds and seconds < 0 then seconds = nil end
-    self._timeout = seconds
-    return 1
-end
-
-function Socket:settimeouts(_, _, read) return self:settimeout(read / 1000) end
-function Socket:setoption() return 1 end
-
-function Socket:connect(host, port)
-    if self._slot then self:close() end
-    local ticket = I.ticket()
-    rt.deadline(ticket, self._timeout or 60)
-    local address = port and (tostring(host):find(":", 1, true) and "[" .. host .. "]:" .. port or host .. ":" .. port) or host
-    rt.connect(ticket, address, self._timeout or 60)
-    local slot, generation, peer = I.wait()
-    if not slot then return nil, generation end
-    self._slot, self._generation, self._unflushed, self._peer = slot, generation, 0, peer
-    self._reader = reader(function(seconds) return pull(self, seconds) end)
-    return 1
-end
-
-function Socket:send(data, first, last)
-    local there, err = connected(self)
-    if not there then return nil, err, 0 end
-    if type(data) == "table" then data = concat(data) else data = tostring(data) end
-    if first or last then data = data:sub(first or 1, last or -1) end
-    local ok, err = rt.bytes(self._slot, self._generation, 1, data)
-    if not ok then return nil, err, 0 end
-    self._unflushed = self._unflushed + #data
-    if self._unflushed > UNFLUSHED_MAX and I.current() then
-        self._unflushed = 0
-        local ok, err = drained(self)
-        if not ok then return nil, err, 0 end
-    end
-    return (first or 1) + #data - 1
-end
-
-function Socket:receive(pattern, prefix)
-    if not self._reader then return nil, "closed" end
-    return self._reader:receive(pattern, prefix, self._timeout)
-end
-
-function Socket:receiveany(max)
-    if not self._reader then return nil, "closed" end
-    return self._reader:receive_any(max, self._timeout)
-end
-
-function Socket:getpeername()
-    if not self._slot then return nil, "closed" end
-    local host, port = self._peer:match("^%[?(.-)%]?:(%d+)$")
-    return host, tonumber(port)
-end
-
-function Socket:close()
-    if not self._slot then return nil, "closed" end
-    rt.plain(self._slot, self._generation, 2)
-    self._slot, self._reader = nil, nil
-    return 1
-end
-Socket.shutdown = Socket.close
-
--- As in OpenResty: sockets that are put back are taken by the next connect to the same place. Here a connection is
--- opened each time; pools are what lf.upstream is for.
-function Socket:setkeepalive() return self:close() end
-function Socket:getreusedtimes() return 0 end
-
-lf.socket = {}
-function lf.socket.tcp() return setmetatable({}, Socket) end
-
-function lf.socket.connect(host, port)
-    local socket = lf.socket.tcp()
-    local ok, err = socket:connect(host, port)
-    if not ok then return nil, err end
-    return socket
 end

@@ -1,5 +1,6 @@
 //! A call that a connection has in progress.
 
+use super::meter::Measured;
 use crate::engine::{Completion, Event, Vm};
 use lf_core::Token;
 use std::sync::Arc;
@@ -14,19 +15,26 @@ pub(super) struct Call {
     drained: Option<f64>,
     /// The script wants to hear of the end.
     watched: bool,
+    pub(super) measured: Measured,
     /// A call is in progress; without, only the end is waited for.
     pub(super) runs: bool,
 }
 
 impl Call {
-    pub(super) fn new(vm: &Arc<Vm>) -> Self {
-        Self { vm: Arc::clone(vm), want: None, drained: None, watched: false, runs: true }
+    pub(super) fn new(vm: &Arc<Vm>, mut measured: Measured) -> Self {
+        measured.goes_on();
+        Self { vm: Arc::clone(vm), want: None, drained: None, watched: false, measured, runs: true }
     }
 
-    /// The next frame is for `ticket`; for nobody, if it is none.
-    pub(super) fn wants(&mut self, ticket: f64) -> bool {
-        self.want = (ticket > 0.0).then_some(ticket);
-        self.want.is_some()
+    /// The next frame is for `ticket`.
+    pub(super) fn wants(&mut self, ticket: f64) {
+        self.want = Some(ticket);
+    }
+
+    /// It is for nobody. What was handed over before this was handed over before `ticket` hears of it.
+    pub(super) fn unwants(&mut self, ticket: f64) {
+        self.want = None;
+        self.vm.complete(ticket, Completion::Done);
     }
 
     pub(super) fn is_wanted(&self) -> bool {

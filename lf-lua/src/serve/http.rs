@@ -1,6 +1,7 @@
 //! `lf.http`: requests and WebSockets for a script.
 
 use super::call::Call;
+use super::meter::{Measured, Meter};
 use super::route::{Found, Route};
 use crate::engine::{Command, Completion, Request, Served, Vm};
 use crate::script::Current;
@@ -52,6 +53,7 @@ pub(crate) struct Collecting {
     params: Vec<(String, String)>,
     body: Vec<u8>,
     bytes_max: u64,
+    meter: Meter,
 }
 
 /// A call, and what came for it that it has not asked for yet.
@@ -64,8 +66,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    fn new(vm: &Arc<Vm>) -> Self {
-        Self { call: Call::new(vm), waiting: VecDeque::new(), waiting_bytes: 0, socket: false }
+    fn new(vm: &Arc<Vm>, measured: Measured) -> Self {
+        Self { call: Call::new(vm, measured), waiting: VecDeque::new(), waiting_bytes: 0, socket: false }
     }
 }
 
@@ -111,6 +113,7 @@ impl HttpServer {
                 params,
                 body: Vec::new(),
                 bytes_max,
+                meter: route.meter.clone(),
             }));
             return Ok(());
         }
@@ -124,19 +127,32 @@ impl HttpServer {
             head: request.field_lines(),
             params: &params,
         };
-        self.call(cx, &call, None, route.stream && request.has_body())
+        self.call(cx, &route.meter, &call, None, route.stream && request.has_body())
     }
 
     /// Calls the script, and answers what it says; or leaves the call to go on.
-    fn call(&self, cx: &mut Cx<'_>, request: &Request<'_>, body: Option<&[u8]>, stream: bool) -> Outcome {
+    fn call(
+        &self,
+        cx: &mut Cx<'_>,
+        meter: &Meter,
+        request: &Request<'_>,
+        body: Option<&[u8]>,
+        stream: bool,
+    ) -> Outcome {
         let script = self.current.load();
+        let mut measured = meter.begin();
         script.pool(cx.group()).with(|vm, mut engine| {
+            let mut failed = false;
             let (served, commands) = engine.http(request, body, stream, |whole| {
+                failed = whole.status >= 500;
                 let kind = whole.kind().map(String::from_utf8_lossy);
                 self.respond(cx, whole.status, kind.as_deref(), &whole.fields(), whole.body);
             });
-            if served == Served::Suspended {
-                *cx.state = Exchange::Running(Box::new(Running::new(vm)));
+            if served != Served::Suspended {
+                let what = format_args!("{} {} from {}", request.method, request.path, request.peer);
+                measured.end(failed || served == Served::Failed, what);
+            } else {
+                *cx.state = Exchange::Running(Box::new(Running::new(vm, measured)));
                 if stream {
                     cx.hold();
                 }
@@ -153,9 +169,7 @@ impl HttpServer {
                 cx.respond(500, &[TEXT], b"500 Internal Server Error\n");
             }
             // What others left for the VM comes after this answer.
-            if engine.has_mail() {
-                cx.flush();
-            }
+            engine.done(|| cx.flush());
             Ok(())
         })?
     }
@@ -219,13 +233,14 @@ impl HttpServer {
             if !cx.upgrade(request, &[]) {
                 return Ok(());
             }
-            let mut running = Running::new(vm);
+            let mut running = Running::new(vm, Measured::default());
             running.socket = true;
             *cx.state = Exchange::Running(Box::new(running));
             let commands = engine.websocket(&call);
             for command in Command::read_all(&commands) {
                 self.carry_out(cx, &command);
             }
+            engine.done(|| cx.flush());
             Ok(())
         })?
     }
@@ -236,7 +251,7 @@ impl HttpServer {
             Command::Respond { status, fields, body } => {
                 let fields: Vec<_> = fields.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
                 self.respond(cx, status, Some(""), &fields, body);
-                done(cx);
+                done(cx, status >= 500);
             }
             Command::Start { status, fields } => {
                 let fields: Vec<_> = fields.iter().collect();
@@ -245,13 +260,18 @@ impl HttpServer {
             Command::Chunk(bytes) => cx.chunk(bytes),
             Command::Finish => {
                 cx.finish();
-                done(cx);
+                done(cx, false);
             }
             Command::Close => {
                 cx.close();
-                done(cx);
+                done(cx, true);
             }
             Command::Want(ticket) => want(cx, ticket),
+            Command::Unwant(ticket) => {
+                if let Exchange::Running(running) = &mut *cx.state {
+                    running.call.unwants(ticket);
+                }
+            }
             Command::Drained(ticket) => {
                 cx.flush();
                 let unsent_bytes = cx.unsent_bytes();
@@ -310,15 +330,18 @@ impl HttpServer {
                     head: &whole.head,
                     params: &whole.params,
                 };
-                self.call(cx, &call, Some(&whole.body), false)
+                self.call(cx, &whole.meter, &call, Some(&whole.body), false)
             }
         }
     }
 }
 
 /// The call has answered.
-fn done(cx: &mut Cx<'_>) {
-    *cx.state = Exchange::Idle;
+fn done(cx: &mut Cx<'_>, failed: bool) {
+    let peer = cx.peer();
+    if let Exchange::Running(mut running) = std::mem::take(cx.state) {
+        running.call.measured.end(failed, format_args!("HTTP from {peer}"));
+    }
     cx.release_hold();
 }
 
@@ -339,9 +362,7 @@ fn arrive(cx: &mut Cx<'_>, what: Completion, bytes: usize) {
 /// The script wants the next piece or message.
 fn want(cx: &mut Cx<'_>, ticket: f64) {
     let Exchange::Running(running) = &mut *cx.state else { return };
-    if !running.call.wants(ticket) {
-        return;
-    }
+    running.call.wants(ticket);
     match running.waiting.pop_front() {
         Some(what) => {
             running.waiting_bytes -= bytes_of(&what) + ENTRY_BYTES;

@@ -1,14 +1,18 @@
 //! The handlers: from what a connection brings to the calls of a script, and back.
 
 mod call;
+mod compat;
 mod http;
+mod meter;
 mod nshead;
 mod route;
 mod sockets;
 mod tcp;
 mod timers;
 
+pub(crate) use compat::install_names;
 pub(crate) use http::HttpServer;
+pub(crate) use meter::Meter;
 pub(crate) use nshead::NsheadServer;
 pub(crate) use route::{Route, Routes};
 pub(crate) use sockets::{SocketHandler, Sockets};

@@ -23,7 +23,10 @@ fn carry_out(cx: &mut Context<'_, Nshead, Waiting>, command: &Command<'_>) {
     match *command {
         Command::Send(bytes) => cx.send_bytes(bytes),
         Command::Release => {
-            cx.state.0 = None;
+            let peer = cx.peer();
+            if let Some(mut call) = cx.state.0.take() {
+                call.measured.end(false, format_args!("nshead from {peer}"));
+            }
             cx.release_hold();
         }
         Command::Close => {
@@ -31,6 +34,7 @@ fn carry_out(cx: &mut Context<'_, Nshead, Waiting>, command: &Command<'_>) {
             cx.release_hold();
         }
         Command::Want(_)
+        | Command::Unwant(_)
         | Command::Drained(_)
         | Command::Watch
         | Command::Respond { .. }
@@ -55,22 +59,24 @@ impl Handler<Nshead> for NsheadServer {
         let script = self.current.load();
         let Some(handler) = script.handler(self.server) else { return Err("the script has no such server".into()) };
         let at = (cx.token(), cx.peer());
+        let mut measured = script.meter(self.server).begin();
         script.pool(cx.group()).with(|vm, mut engine| {
-            let mut sent = Ok(());
+            let (mut sent, mut has_failed) = (Ok(()), false);
             let (suspended, commands) =
                 engine.nshead(handler, at, &frame.header, frame.body, |failed, header, body| {
+                    has_failed = failed;
                     let provider = if failed { NSHEAD_FAILED } else { header.provider };
                     sent = cx.send(NsheadFrame { header: NsheadHeader { provider, ..header }, body });
                 });
             sent?;
             if suspended {
-                cx.state.0 = Some(Box::new(Call::new(vm)));
+                cx.state.0 = Some(Box::new(Call::new(vm, measured)));
                 cx.hold();
+            } else {
+                measured.end(has_failed, format_args!("nshead log_id {} from {}", frame.header.log_id, at.1));
             }
             Command::read_all(&commands).for_each(|command| carry_out(cx, &command));
-            if engine.has_mail() {
-                cx.flush();
-            }
+            engine.done(|| cx.flush());
             Ok(())
         })?
     }

@@ -1,5 +1,6 @@
 //! From a method and a path to a handler.
 
+use super::meter::Meter;
 use std::fmt;
 
 /// What a path leads to.
@@ -14,6 +15,7 @@ pub(crate) struct Route {
     pub(crate) websocket: Option<Option<u32>>,
     /// The largest body, in bytes, if it is not that of the server.
     pub(crate) max_body: Option<u64>,
+    pub(crate) meter: Meter,
 }
 
 /// The routes of an `lf.http`.
@@ -91,7 +93,14 @@ mod tests {
     use super::*;
 
     fn route(method: &str, handler: u32) -> Route {
-        Route { method: method.into(), handler, stream: false, websocket: None, max_body: None }
+        Route {
+            method: method.into(),
+            handler,
+            stream: false,
+            websocket: None,
+            max_body: None,
+            meter: Meter::default(),
+        }
     }
 
     fn routes(of: &[(&str, &str)]) -> Routes {
@@ -105,7 +114,7 @@ mod tests {
     fn found(routes: &Routes, method: &str, path: &str) -> (u32, Vec<(String, String)>) {
         match routes.find(method, path) {
             Found::Route(route, params) => (route.handler, params),
-            other => panic!("{method} {path}: {other:?}"),
+            other @ (Found::Methods(_) | Found::Nothing) => panic!("{method} {path}: {other:?}"),
         }
     }
 

@@ -1,10 +1,12 @@
 //! The sockets that scripts open.
 
 use super::call::Call;
+use super::meter::Measured;
 use crate::engine::{Command, Completion, Vm};
 use lf_core::codec::Raw;
-use lf_core::{Address, Closed, Context, DialOptions, Dialer, Handler, Message, Outcome, Peer, Remote};
+use lf_core::{Address, CloseReason, Closed, Context, DialOptions, Dialer, Handler, Message, Outcome, Peer, Remote};
 use std::io;
+use std::net::ToSocketAddrs;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
@@ -21,13 +23,14 @@ pub(crate) struct Link {
     connects: Option<f64>,
 }
 
-/// What is to be connected once its name has an address.
+/// A name that is to be looked up for `ticket`.
 struct Lookup {
-    remote: Remote,
     vm: Arc<Vm>,
     ticket: f64,
+    /// With its port, if it is to be connected.
     address: String,
-    timeout: Duration,
+    /// How to connect to its address; `None` if that is all that is wanted.
+    connect: Option<(Remote, Duration)>,
 }
 
 /// Opens sockets for scripts.
@@ -45,7 +48,11 @@ impl Sockets {
         let by_thread = dialer.clone();
         std::thread::Builder::new().name("lf-lua-names".into()).spawn(move || {
             for lookup in asked {
-                let Lookup { remote, vm, ticket, address, timeout } = lookup;
+                let Lookup { vm, ticket, address, connect } = lookup;
+                let Some((remote, timeout)) = connect else {
+                    vm.complete(ticket, addresses_of(&address));
+                    continue;
+                };
                 match address.parse() {
                     Ok(address) => dial(&by_thread, &remote, &vm, ticket, &address, timeout),
                     Err(error) => vm.complete(ticket, Completion::Failed(lf_core::Error::to_string(&error))),
@@ -61,12 +68,31 @@ impl Sockets {
             if address.starts_with("unix:") { address.parse().ok() } else { address.parse().ok().map(Address::Tcp) };
         match known {
             Some(address) => dial(&self.dialer, remote, vm, ticket, &address, timeout),
-            None => {
-                let lookup = Lookup { remote: remote.clone(), vm: Arc::clone(vm), ticket, address, timeout };
-                if self.lookups.send(lookup).is_err() {
-                    vm.complete(ticket, Completion::Failed("the server stops".into()));
-                }
-            }
+            None => self.ask(Lookup { vm: Arc::clone(vm), ticket, address, connect: Some((remote.clone(), timeout)) }),
+        }
+    }
+
+    /// Looks a name up, and tells `ticket` its addresses.
+    pub(crate) fn look_up(&self, vm: &Arc<Vm>, ticket: f64, name: String) {
+        self.ask(Lookup { vm: Arc::clone(vm), ticket, address: name, connect: None });
+    }
+
+    fn ask(&self, lookup: Lookup) {
+        if let Err(unasked) = self.lookups.send(lookup) {
+            let Lookup { vm, ticket, .. } = unasked.0;
+            vm.complete(ticket, Completion::Failed("the server stops".into()));
+        }
+    }
+}
+
+/// The addresses of a host, with spaces between them.
+fn addresses_of(name: &str) -> Completion {
+    match (name, 0).to_socket_addrs() {
+        Err(error) => Completion::Failed(format!("{name}: {error}")),
+        Ok(found) => {
+            let mut addresses: Vec<String> = found.map(|address| address.ip().to_string()).collect();
+            addresses.dedup();
+            Completion::Bytes(addresses.join(" ").into_bytes())
         }
     }
 }
@@ -80,7 +106,7 @@ fn dial(
     timeout: Duration,
 ) {
     let options = DialOptions { connect_timeout: Some(timeout), ..DialOptions::default() };
-    let link = Link { call: Call::new(vm), connects: Some(ticket) };
+    let link = Link { call: Call::new(vm, Measured::default()), connects: Some(ticket) };
     if let Err(failed) = dialer.connect(remote, vm.group, address, &options, link) {
         vm.complete(ticket, Completion::Failed(reason(failed.error.raw_os_error(), &failed.error.to_string())));
     }
@@ -106,9 +132,9 @@ impl Handler<Raw> for SocketHandler {
     fn opened(&self, cx: &mut Context<'_, Raw, Link>) -> Outcome {
         // Read only when the script wants to.
         cx.hold();
-        let (token, peer) = (cx.token(), cx.peer());
+        let (token, peer, from) = (cx.token(), cx.peer(), cx.local_address());
         if let Some(ticket) = cx.state.connects.take() {
-            cx.state.call.vm.complete(ticket, Completion::Connected(token, peer));
+            cx.state.call.vm.complete(ticket, Completion::Connected(token, peer, from));
         }
         Ok(())
     }
@@ -125,11 +151,12 @@ impl Handler<Raw> for SocketHandler {
                 Command::Send(bytes) => cx.send_bytes(bytes),
                 Command::Close => cx.close(),
                 Command::Want(ticket) => {
-                    if cx.state.call.wants(ticket) {
-                        cx.release_hold();
-                    } else {
-                        cx.hold();
-                    }
+                    cx.state.call.wants(ticket);
+                    cx.release_hold();
+                }
+                Command::Unwant(ticket) => {
+                    cx.state.call.unwants(ticket);
+                    cx.hold();
                 }
                 Command::Drained(ticket) => {
                     cx.flush();
@@ -158,10 +185,8 @@ impl Handler<Raw> for SocketHandler {
 
     fn closed(&self, link: &mut Link, closed: &Closed) {
         if let Some(ticket) = link.connects.take() {
-            let why = match closed.why {
-                lf_core::CloseReason::ConnectTimeout => "timeout".into(),
-                why => reason(closed.error, why.label()),
-            };
+            let timed_out = closed.why == CloseReason::ConnectTimeout;
+            let why = if timed_out { "timeout".into() } else { reason(closed.error, closed.why.label()) };
             link.call.vm.complete(ticket, Completion::Failed(why));
         }
         link.call.end(closed.token, "closed");

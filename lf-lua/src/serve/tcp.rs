@@ -1,6 +1,7 @@
 //! `lf.tcp`: frames for a script.
 
 use super::call::Call;
+use super::meter::Measured;
 use crate::engine::{Command, Completion};
 use crate::script::Current;
 use lf_core::codec::BytesCodec;
@@ -25,6 +26,7 @@ impl TcpServer {
         let script = self.current.load();
         let Some(handler) = script.handler(self.server) else { return Err("the script has no such server".into()) };
         let (token, peer) = (cx.token(), cx.peer());
+        let mut measured = script.meter(self.server).begin();
         let served = script.pool(cx.group()).with(|vm, mut engine| {
             let mut unwritable = None;
             let (suspended, commands) = engine.tcp(handler, (token, peer), frame, self.raw, |out| {
@@ -33,21 +35,21 @@ impl TcpServer {
                 }
             });
             if suspended {
-                cx.state.0 = Some(Box::new(Call::new(vm)));
+                cx.state.0 = Some(Box::new(Call::new(vm, measured)));
                 cx.hold();
+            } else {
+                measured.end(unwritable.is_some(), format_args!("{} from {peer}", self.server));
             }
             for command in Command::read_all(&commands) {
                 if command == Command::Watch && cx.state.0.is_none() {
-                    let mut call = Call::new(vm);
+                    let mut call = Call::new(vm, Measured::default());
                     call.runs = false;
                     cx.state.0 = Some(Box::new(call));
                 }
                 carry_out(cx, &command)?;
             }
             // What others left for the VM comes after this answer.
-            if engine.has_mail() {
-                cx.flush();
-            }
+            engine.done(|| cx.flush());
             unwritable.map_or(Ok(()), |error| Err(error.into()))
         });
         served?
@@ -63,10 +65,15 @@ fn carry_out<C: BytesCodec>(cx: &mut Context<'_, C, Talk>, command: &Command<'_>
             cx.release_hold();
         }
         Command::Want(ticket) => {
-            if let Some(call) = &mut cx.state.0
-                && call.wants(ticket)
-            {
+            if let Some(call) = &mut cx.state.0 {
+                call.wants(ticket);
                 cx.release_hold();
+            }
+        }
+        Command::Unwant(ticket) => {
+            if let Some(call) = &mut cx.state.0 {
+                call.unwants(ticket);
+                cx.hold();
             }
         }
         Command::Drained(ticket) => {
@@ -77,6 +84,10 @@ fn carry_out<C: BytesCodec>(cx: &mut Context<'_, C, Talk>, command: &Command<'_>
             }
         }
         Command::Release => {
+            let peer = cx.peer();
+            if let Some(call) = &mut cx.state.0 {
+                call.measured.end(false, format_args!("from {peer}"));
+            }
             match &mut cx.state.0 {
                 Some(call) if call.is_watched() => call.runs = false,
                 _ => cx.state.0 = None,

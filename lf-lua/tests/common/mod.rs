@@ -55,7 +55,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Runs a script whose servers listen on `127.0.0.1:0`, with one group.
+    /// Runs a script whose servers listen on `127.0.0.1:0`, with one group. An argument may be such an address too.
     pub(crate) fn run(script: &str) -> Self {
         Self::with(script, &[])
     }
@@ -72,7 +72,8 @@ impl Program {
         }
         let mut process = Process::spawn(command);
         let listens = |line: &String| line.strip_prefix("listening ").map(|at| at.parse().unwrap());
-        let servers = script.matches("127.0.0.1:0").count();
+        let by_argument = arguments.windows(2).filter(|pair| *pair == ["--listen", "127.0.0.1:0"]).count();
+        let servers = script.matches("127.0.0.1:0").count() + by_argument;
         until("lf-lua listens", || {
             assert!(!process.has_ended(), "it ended: {}", process.errors());
             process.lines().iter().filter_map(listens).count() >= servers

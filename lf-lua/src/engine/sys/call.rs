@@ -95,6 +95,21 @@ pub(crate) struct Returned {
     count: c_int,
 }
 
+/// A number as scripts expect it: with Lua 5.4, whole ones are integers, which show without a fraction.
+///
+/// # Safety
+/// The stack has to have room for it.
+unsafe fn push_number(state: *mut ffi::lua_State, value: f64) {
+    #[cfg(feature = "lua54")]
+    if value.fract() == 0.0 && value.abs() < 9e15 {
+        #[allow(clippy::cast_possible_truncation, reason = "whole, and in range")]
+        // SAFETY: as the caller says.
+        return unsafe { ffi::lua_pushinteger(state, value as ffi::lua_Integer) };
+    }
+    // SAFETY: as the caller says.
+    unsafe { ffi::lua_pushnumber(state, value) }
+}
+
 /// Runs inside the protected call.
 unsafe extern "C-unwind" fn invoke(state: *mut ffi::lua_State) -> c_int {
     // SAFETY: `call` has left a pointer to an invocation that outlives it, and nothing ran in between. Errors leave by a jump
@@ -111,7 +126,7 @@ unsafe extern "C-unwind" fn invoke(state: *mut ffi::lua_State) -> c_int {
             match *arg {
                 Arg::Nil => ffi::lua_pushnil(state),
                 Arg::Bool(value) => ffi::lua_pushboolean(state, value.into()),
-                Arg::Number(value) => ffi::lua_pushnumber(state, value),
+                Arg::Number(value) => push_number(state, value),
                 Arg::Bytes(bytes) => {
                     ffi::lua_pushlstring(state, bytes.as_ptr().cast(), bytes.len());
                 }

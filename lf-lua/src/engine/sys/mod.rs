@@ -51,6 +51,10 @@ pub(crate) struct Watch {
     /// Whose it is.
     pub(crate) number: u64,
     pub(crate) group: usize,
+    #[cfg_attr(
+        feature = "lua54",
+        allow(dead_code, reason = "where hooks are armed from the start, nothing arms them")
+    )]
     state: AtomicPtr<c_void>,
     /// Odd while a script runs; each run has its own number.
     run: AtomicU64,

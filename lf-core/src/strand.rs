@@ -2,12 +2,12 @@
 //!
 //! Who finds it busy leaves an event, which its owner serves before it is done with it.
 
-use crate::sync::Mutex;
+use crate::sync::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 
 /// What a strand works for.
-pub(crate) trait Actor {
+pub trait Actor {
     /// What others leave for it.
     type Event;
 
@@ -17,23 +17,26 @@ pub(crate) trait Actor {
 
 /// An actor and its inbox.
 #[derive(Debug)]
-pub(crate) struct Strand<A: Actor> {
+pub struct Strand<A: Actor> {
     actor: Mutex<A>,
     inbox: Mutex<VecDeque<A::Event>>,
 }
 
 impl<A: Actor> Strand<A> {
-    pub(crate) fn new(actor: A) -> Self {
+    /// A strand whose inbox is empty.
+    #[must_use]
+    pub fn new(actor: A) -> Self {
         Self { actor: Mutex::new(actor), inbox: Mutex::new(VecDeque::new()) }
     }
 
-    /// Owns the actor, unless somebody does.
-    pub(crate) fn try_own(&self) -> Option<Owner<'_, A>> {
+    /// Owns the actor, unless somebody does. Never waits.
+    #[must_use]
+    pub fn try_own(&self) -> Option<Owner<'_, A>> {
         Some(Owner { guard: Some(self.actor.try_lock()?), strand: self })
     }
 
     /// Has an event served: here and now if nobody owns the actor, else by who does.
-    pub(crate) fn post(&self, event: A::Event) {
+    pub fn post(&self, event: A::Event) {
         self.inbox.lock().push_back(event);
         self.settle();
     }
@@ -59,15 +62,20 @@ impl<A: Actor> Strand<A> {
 }
 
 /// The right to work with the actor. Dropped, it serves what others left meanwhile.
-pub(crate) struct Owner<'a, A: Actor> {
-    guard: Option<crate::sync::MutexGuard<'a, A>>,
+#[must_use = "dropped, it lets go of the actor"]
+pub struct Owner<'a, A: Actor> {
+    guard: Option<MutexGuard<'a, A>>,
     strand: &'a Strand<A>,
 }
 
 impl<A: Actor> Owner<'_, A> {
-    /// Whether events wait for the actor to be free.
-    pub(crate) fn has_mail(&self) -> bool {
-        self.strand.has_mail()
+    /// Lets go of the actor. If events were left meanwhile, calls `first`, and serves them.
+    pub fn done(mut self, first: impl FnOnce()) {
+        self.guard = None;
+        if self.strand.has_mail() {
+            first();
+            self.strand.settle();
+        }
     }
 }
 
@@ -87,8 +95,9 @@ impl<A: Actor> DerefMut for Owner<'_, A> {
 
 impl<A: Actor> Drop for Owner<'_, A> {
     fn drop(&mut self) {
-        self.guard = None;
-        self.strand.settle();
+        if self.guard.take().is_some() {
+            self.strand.settle();
+        }
     }
 }
 
@@ -115,10 +124,16 @@ mod tests {
         assert_eq!(owner.0, [1]);
         assert!(strand.try_own().is_none());
         strand.post(2);
-        assert!(owner.has_mail());
         assert_eq!(owner.0, [1], "the owner is not disturbed");
+        let mut told = false;
+        owner.done(|| told = true);
+        assert!(told);
+        let owner = strand.try_own().unwrap();
+        assert_eq!(owner.0, [1, 2]);
+        strand.post(3);
         drop(owner);
-        assert_eq!(strand.try_own().unwrap().0, [1, 2]);
+        strand.try_own().unwrap().done(|| panic!("nothing was left"));
+        assert_eq!(strand.try_own().unwrap().0, [1, 2, 3]);
     }
 }
 
