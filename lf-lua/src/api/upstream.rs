@@ -1,9 +1,9 @@
 //! `lf.upstream`: calls to other servers, for scripts.
 
-use crate::engine::{Completion, Host, Vm};
+use crate::engine::{Arg, Completion, Host, Vm};
 use lf_core::codec::NsheadHeader;
 use lf_core::upstream::{
-    Answer, Balance, Call, CallError, HttpRequest, Limit, Probe, Protocol, RespValue, Servers, Upstream, UpstreamConfig,
+    Answer, Balance, Call, HttpRequest, Limit, Probe, Protocol, RespValue, Servers, Upstream, UpstreamConfig,
 };
 use mlua::{Lua, LuaString, Table, Value};
 use std::sync::{Arc, OnceLock, Weak};
@@ -175,7 +175,8 @@ fn call_of(what: &Value, options: Option<&Table>) -> mlua::Result<Call> {
 }
 
 /// A value that redis answered, as scripts get it: errors are tables with `err`, as in redis' own scripts.
-fn value_of(lua: &Lua, value: &RespValue) -> mlua::Result<Value> {
+pub(crate) fn value_of(lua: &Lua, value: Option<&RespValue>) -> mlua::Result<Value> {
+    let Some(value) = value else { return Ok(Value::Nil) };
     Ok(match value {
         RespValue::Simple(text) => Value::String(lua.create_string(text)?),
         RespValue::Bulk(bytes) => Value::String(lua.create_string(bytes)?),
@@ -186,59 +187,35 @@ fn value_of(lua: &Lua, value: &RespValue) -> mlua::Result<Value> {
         RespValue::Array(values) => {
             let table = lua.create_table_with_capacity(values.len(), 0)?;
             for value in values {
-                table.raw_push(value_of(lua, value)?)?;
+                table.raw_push(value_of(lua, Some(value))?)?;
             }
             Value::Table(table)
         }
     })
 }
 
-/// What a call answers to the script: the body (or redis' value) and a table of what else there is; or nil, the error, its kind.
-pub(crate) fn answer_of(lua: &Lua, outcome: &Result<Answer, CallError>) -> mlua::Result<(Value, Value, Value)> {
-    let answer = match outcome {
-        Err(error) => {
-            let (text, kind) = (lua.create_string(error.to_string())?, lua.create_string(error.label())?);
-            return Ok((Value::Nil, Value::String(text), Value::String(kind)));
-        }
-        Ok(answer) => answer,
-    };
-    let about = lua.create_table()?;
-    about.raw_set("server", &*answer.server)?;
-    about.raw_set("tries", answer.tries)?;
-    about.raw_set("took", answer.took.as_secs_f64())?;
-    if answer.by_backup {
-        about.raw_set("by_backup", true)?;
-    }
-    if answer.status != 0 {
-        about.raw_set("status", answer.status)?;
-        let headers = lua.create_table()?;
-        for (name, value) in &answer.headers {
-            headers.raw_set(name.to_ascii_lowercase(), lua.create_string(value)?)?;
-        }
-        about.raw_set("headers", headers)?;
-    }
-    if let Some(NsheadHeader { id, version, log_id, provider, reserved }) = answer.nshead {
-        about.raw_set("id", id)?;
-        about.raw_set("version", version)?;
-        about.raw_set("log_id", log_id)?;
-        about.raw_set("reserved", reserved)?;
+/// What is known of an answer beside its body, in the order in which `upstream.lua` takes it: server, tries, time, whether the
+/// backup has answered; status; id, version, log_id, reserved and provider of nshead; names and values of fields.
+pub(crate) fn about<'a>(answer: &'a Answer, mut push: impl FnMut(Arg<'a>)) {
+    push((&*answer.server).into());
+    push(answer.tries.into());
+    push(Arg::Number(answer.took.as_secs_f64()));
+    push(Arg::Bool(answer.by_backup));
+    push(if answer.status == 0 { Arg::Nil } else { u32::from(answer.status).into() });
+    if let Some(NsheadHeader { id, version, log_id, provider, reserved }) = &answer.nshead {
+        push(u32::from(*id).into());
+        push(u32::from(*version).into());
+        push((*log_id).into());
+        push((*reserved).into());
         let end = provider.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        about.raw_set("provider", lua.create_string(&provider[..end])?)?;
+        push(Arg::Bytes(&provider[..end]));
+    } else if !answer.headers.is_empty() {
+        (0..5).for_each(|_| push(Arg::Nil));
     }
-    let value = match &answer.value {
-        Some(value) => value_of(lua, value)?,
-        None => Value::String(lua.create_string(&answer.body)?),
-    };
-    Ok((value, Value::Table(about), Value::Nil))
-}
-
-/// Files, socket files among them, are not for scripts that are not trusted.
-fn reaches_no_file(name: &str, config: &UpstreamConfig) -> mlua::Result<()> {
-    let is_file = match &config.servers {
-        Servers::List(list) => list.iter().any(|server| server.trim_start().starts_with("unix:")),
-        Servers::File(_) => true,
-    };
-    if is_file { Err(wrong(name, "servers", "no files, for a script that runs with --untrusted")) } else { Ok(()) }
+    for (name, value) in &answer.headers {
+        push(name.as_str().into());
+        push(Arg::Bytes(value));
+    }
 }
 
 /// Puts what the prelude needs for `lf.upstream` into `rt`.

@@ -415,7 +415,7 @@ pub(super) fn install(
     log_functions(lua, &rt)?;
     other_functions(lua, &rt, &runtime, watch.number)?;
     api::upstream::install(lua, &rt, host, vm, source.untrusted)?;
-    crate::serve::install_names(lua, &rt)?;
+    crate::serve::install_names(lua, &rt, seal)?;
     let internals = lua.create_table()?;
     let lf = lua.create_table()?;
     api::crypto::install(lua, &lf)?;

@@ -646,17 +646,34 @@ impl Engine {
 
     /// An upstream has answered: that is more than plain values.
     fn answered(&self, ticket: Arg<'_>, outcome: &Result<lf_core::upstream::Answer, CallError>) -> u32 {
-        let Arg::Number(number) = ticket else { return 0 };
-        let (body, about, kind) = match api::upstream::answer_of(&self.lua, outcome) {
+        let answer = match outcome {
             Ok(answer) => answer,
             Err(error) => {
                 let text = error.to_string();
-                return self
-                    .flags(self.calls.complete_with, &[ticket, Arg::Nil, text.as_str().into(), "memory".into()]);
+                return self.flags(self.calls.complete_with, &[ticket, Arg::Nil, text.as_str().into(), error.label().into()]);
             }
         };
+        if answer.value.is_some() {
+            return self.valued(ticket, answer);
+        }
+        let mut args = vec![ticket, Arg::Bytes(&answer.body)];
+        api::upstream::about(answer, |arg| args.push(arg));
+        self.flags(self.calls.complete_with, &args)
+    }
+
+    /// Redis has answered a value, which may be a tree.
+    fn valued(&self, ticket: Arg<'_>, answer: &lf_core::upstream::Answer) -> u32 {
+        let Arg::Number(number) = ticket else { return 0 };
+        let value = match api::upstream::value_of(&self.lua, answer.value.as_ref()) {
+            Ok(value) => value,
+            Err(error) => {
+                let text = error.to_string();
+                return self.flags(self.calls.complete_with, &[ticket, Arg::Nil, text.as_str().into(), "memory".into()]);
+            }
+        };
+        let args = (number, value, &*answer.server, answer.tries, answer.took.as_secs_f64(), answer.by_backup);
         self.watch.begin();
-        let result = self.calls.complete.call::<u32>((number, body, about, kind));
+        let result = self.calls.complete.call::<u32>(args);
         self.watch.end();
         result.map_err(|error| self.fails(&error.to_string())).unwrap_or(0)
     }

@@ -2,7 +2,7 @@
 
 local rt, I, lf = ...
 
-local type, error, setmetatable = type, error, setmetatable
+local type, error, setmetatable, select = type, error, setmetatable
 
 local Upstream = { __metatable = false }
 Upstream.__index = Upstream
@@ -14,6 +14,30 @@ function lf.upstream(name, options)
     return setmetatable({ name = name }, Upstream)
 end
 
+-- Names and values of fields, as they are asked for.
+local function headers_of(...)
+    local headers = {}
+    for i = 1, select("#", ...), 2 do
+        local name, value = select(i, ...)
+        headers[name:lower()] = value
+    end
+    return headers
+end
+
+-- What a call answers, from what came with it.
+local function answered(body, server, tries, took, by_backup, status, id, version, log_id, reserved, provider, ...)
+    -- An error, and its kind.
+    if body == nil then return nil, server, tries end
+    local about = { server = server, tries = tries, took = took, status = status }
+    if by_backup then about.by_backup = true end
+    if status then
+        about.headers = headers_of(...)
+    elseif log_id then
+        about.id, about.version, about.log_id, about.reserved, about.provider = id, version, log_id, reserved, provider
+    end
+    return body, about
+end
+
 -- The answer's body (of redis, its value) and what else is known of it; or nil, an error and its kind.
 function Upstream:call(body, options)
     local ticket = I.ticket()
@@ -23,7 +47,7 @@ function Upstream:call(body, options)
         I.cancel()
         return nil, "there is no upstream " .. self.name .. " in a server that runs", "no_upstream"
     end
-    return I.wait()
+    return answered(I.wait())
 end
 
 -- HTTP: the same with a method and a path.

@@ -1,7 +1,7 @@
 //! Names of connections for scripts that run with `--compat`: they pass through clients and databases, so that a name has to
 //! prove that it was given, and by this process.
 
-use crate::engine::{joined, split};
+use crate::engine::{Named, Seal};
 use hmac::{Hmac, KeyInit, Mac};
 use lf_core::Token;
 use mlua::{Lua, LuaString, Table};
@@ -49,13 +49,14 @@ impl Key {
 }
 
 /// `rt.name_of(slot, generation)` and `rt.named(name)`.
-pub(crate) fn install_names(lua: &Lua, rt: &Table) -> mlua::Result<()> {
+pub(crate) fn install_names(lua: &Lua, rt: &Table, seal: &Seal) -> mlua::Result<()> {
     let key = Key::of_process()?;
-    let name_of = move |_: &Lua, (slot, generation): (u32, u32)| Ok(key.name_of(joined(slot, generation)));
+    let sealed = seal.clone();
+    let name_of = move |_: &Lua, at: Named| Ok(sealed.joined(at).map(|token| key.name_of(token)));
     rt.set("name_of", lua.create_function(name_of)?)?;
     let named = move |_: &Lua, name: LuaString| {
         let token = key.named(&name.to_string_lossy());
-        Ok(token.map(split).unzip())
+        Ok(token.map(|token| seal.split(token)).unzip())
     };
     rt.set("named", lua.create_function(named)?)
 }
