@@ -2,7 +2,7 @@
 
 local rt, I, lf = ...
 
-local type, error, setmetatable, select = type, error, setmetatable
+local type, error, setmetatable, select, pairs = type, error, setmetatable, select, pairs
 
 local Upstream = { __metatable = false }
 Upstream.__index = Upstream
