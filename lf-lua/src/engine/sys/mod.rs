@@ -18,7 +18,6 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 /// Instructions between two looks, where hooks have to be armed always: Lua 5.4 keeps one for each coroutine.
-#[cfg(feature = "lua54")]
 const LOOK_EVERY: c_int = 10_000;
 
 /// What an overdue script is ended with; never shown as it is.
@@ -193,6 +192,16 @@ extern "C" fn on_signal(_signal: c_int) {
     }
 }
 
+/// Has the hook of a coroutine look after so many instructions; LuaJIT's, which is for all, is armed and disarmed as it is needed.
+#[cfg(feature = "lua54")]
+fn look(state: *mut ffi::lua_State, every: c_int) {
+    // SAFETY: called from the hook of that very coroutine.
+    unsafe { ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, every) }
+}
+
+#[cfg(feature = "luajit")]
+fn look(_: *mut ffi::lua_State, _: c_int) {}
+
 /// Ends the script if it has to end. The driver runs on the main state, which is spared: it has to clean up.
 unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, _: *mut ffi::lua_Debug) {
     let watch = RUNNING.get();
@@ -200,6 +209,7 @@ unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, _: *mut ffi::lua_De
     let Some(watch) = (unsafe { watch.as_ref() }) else { return };
     let stage = watch.overdue.load(Ordering::Relaxed);
     if stage == IN_TIME {
+        look(state, LOOK_EVERY);
         return;
     }
     // SAFETY: a hook may push, pop and raise errors; no value with a destructor lives in this frame.
@@ -209,6 +219,8 @@ unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, _: *mut ffi::lua_De
         if is_main && stage < ALL_ENDS && !watch.loading.load(Ordering::Relaxed) {
             return;
         }
+        // What catches this error has no instruction of its own left.
+        look(state, 1);
         ffi::lua_pushstring(state, OVERDUE.as_ptr());
         ffi::lua_error(state);
     }
