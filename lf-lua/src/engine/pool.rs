@@ -17,8 +17,6 @@ const CALLS_PER_LOOK: u32 = 256;
 thread_local! {
     /// The place of the VM that this thread used last.
     static LAST: Cell<usize> = const { Cell::new(0) };
-    /// Calls until the next look at a VM's memory.
-    static UNTIL_LOOK: Cell<u32> = const { Cell::new(CALLS_PER_LOOK) };
 }
 
 /// The VMs of a group, for one script.
@@ -129,7 +127,6 @@ impl Pool {
 
     /// A VM that is broken or has grown too large is replaced; the calls that go on in it end there.
     fn look_after(&self, place: usize, vm: &Arc<Vm>) {
-        UNTIL_LOOK.set(UNTIL_LOOK.get().wrapping_sub(1));
         if vm.is_broken() {
             tracing::error!(
                 vm = vm.number,
@@ -138,10 +135,9 @@ impl Pool {
             );
             return self.replace(place, vm);
         }
-        if UNTIL_LOOK.get() > 0 {
+        if !vm.is_due(CALLS_PER_LOOK) {
             return;
         }
-        UNTIL_LOOK.set(CALLS_PER_LOOK);
         let limit = self.host.limits.vm_bytes;
         let Some(used) = vm.try_own().map(|engine| engine.bytes_after_collecting(limit)) else { return };
         if used > limit {

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -241,6 +241,8 @@ pub(crate) struct Timer {
 /// A VM of a group.
 pub(crate) struct Vm {
     strand: Strand<Engine>,
+    /// Calls that it has served.
+    calls: AtomicU32,
     /// No other VM of this server has it.
     pub(crate) number: u64,
     pub(crate) group: usize,
@@ -316,7 +318,16 @@ impl Vm {
             timer: Arc::clone(&timer),
         };
         let strand = Strand::new(engine);
-        let vm = Arc::new(Self { strand, number, group, watch, timer, stage, host: Arc::clone(host) });
+        let vm = Arc::new(Self {
+            strand,
+            calls: AtomicU32::new(0),
+            number,
+            group,
+            watch,
+            timer,
+            stage,
+            host: Arc::clone(host),
+        });
         let _ = link.set(Arc::downgrade(&vm));
         Ok((vm, definitions))
     }
@@ -352,6 +363,11 @@ impl Vm {
         let next_ms = self.stage.lock().deadlines.next_ms();
         self.timer.armed_ms.store(next_ms.unwrap_or(u64::MAX), Ordering::SeqCst);
         Some(Duration::from_millis(next_ms?.saturating_sub(self.host.now_ms())))
+    }
+
+    /// Counts a call; whether it is one that is looked after, as one in so many is.
+    pub(crate) fn is_due(&self, calls: u32) -> bool {
+        self.calls.fetch_add(1, Ordering::Relaxed) % calls == calls - 1
     }
 
     /// Whether another one has to take its place.
