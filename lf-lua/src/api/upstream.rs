@@ -1,7 +1,6 @@
 //! `lf.upstream`: calls to other servers, for scripts.
 
 use crate::engine::{Completion, Host, Vm};
-use lf_core::codec::NsheadHeader;
 use lf_core::upstream::{
     Answer, Balance, Call, CallError, HttpRequest, Limit, Probe, Protocol, RespValue, Servers, Upstream, UpstreamConfig,
 };
@@ -217,13 +216,12 @@ pub(crate) fn answer_of(lua: &Lua, outcome: &Result<Answer, CallError>) -> mlua:
         }
         about.raw_set("headers", headers)?;
     }
-    if let Some(NsheadHeader { id, version, log_id, provider, reserved }) = answer.nshead {
-        about.raw_set("id", id)?;
-        about.raw_set("version", version)?;
-        about.raw_set("log_id", log_id)?;
-        about.raw_set("reserved", reserved)?;
-        let end = provider.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        about.raw_set("provider", lua.create_string(&provider[..end])?)?;
+    if let Some(header) = &answer.nshead {
+        about.raw_set("id", header.id)?;
+        about.raw_set("version", header.version)?;
+        about.raw_set("log_id", header.log_id)?;
+        about.raw_set("reserved", header.reserved)?;
+        about.raw_set("provider", lua.create_string(header.provider_name())?)?;
     }
     let value = match &answer.value {
         Some(value) => value_of(lua, value)?,

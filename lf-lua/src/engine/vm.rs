@@ -566,7 +566,7 @@ impl Engine {
             u32::from(id).into(),
             u32::from(version).into(),
             log_id.into(),
-            Arg::Bytes(header.provider.trim_ascii_end_nul()),
+            Arg::Bytes(header.provider_name()),
             reserved.into(),
             Arg::Bytes(body),
         ];
@@ -710,18 +710,6 @@ impl Actor for Engine {
             }
         }
         self.arm_timer();
-    }
-}
-
-trait TrimNul {
-    fn trim_ascii_end_nul(&self) -> &[u8];
-}
-
-impl TrimNul for [u8; 16] {
-    /// Without the zeros that pad it.
-    fn trim_ascii_end_nul(&self) -> &[u8] {
-        let end = self.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        &self[..end]
     }
 }
 
