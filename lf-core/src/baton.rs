@@ -119,12 +119,7 @@ impl Baton {
         self.word.load(Ordering::Relaxed) & !STATE == lead.term
     }
 
-    /// Ends the term of a leader who is serving, and calls a follower.
-    pub(crate) fn hand_over(&self, lead: &Lead) -> Promoted {
-        self.promote(lead.term | SERVING)
-    }
-
-    /// Deposes the leader that was seen serving, if it is the same one still.
+    /// Ends the term of the leader that was seen serving, if it is the same one still, and calls a follower.
     pub(crate) fn depose(&self, seen: Sight) -> Promoted {
         if seen.is_serving() { self.promote(seen.0) } else { Promoted::TooLate }
     }
@@ -192,7 +187,7 @@ mod tests {
         let baton = Baton::new(2);
         let lead = baton.take(0).unwrap();
         let seen = baton.sight();
-        assert_eq!(baton.hand_over(&lead), Promoted::NobodyParked);
+        assert_eq!(baton.depose(Sight::serving(&lead)), Promoted::NobodyParked);
         let _next = baton.take(1).unwrap();
         assert_eq!(baton.depose(seen), Promoted::TooLate);
     }
@@ -230,7 +225,7 @@ mod model {
                 })
             };
             leading.fetch_sub(1, Ordering::SeqCst);
-            assert_ne!(baton.hand_over(&lead), Promoted::TooLate);
+            assert_ne!(baton.depose(Sight::serving(&lead)), Promoted::TooLate);
             follower.join().unwrap();
         });
     }
@@ -245,7 +240,7 @@ mod model {
                 let baton = Arc::clone(&baton);
                 thread::spawn(move || baton.depose(seen))
             };
-            let mine = baton.hand_over(&lead);
+            let mine = baton.depose(Sight::serving(&lead));
             let theirs = monitor.join().unwrap();
             assert_eq!([mine, theirs].iter().filter(|p| **p == Promoted::TooLate).count(), 1);
             assert!(baton.take(1).is_some());

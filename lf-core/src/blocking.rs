@@ -1,6 +1,6 @@
 //! Saying from anywhere below a handler that its thread may block from here on.
 
-use crate::baton::{Lead, Promoted, Sight};
+use crate::baton::{Lead, Sight};
 use crate::shared::Shared;
 use crate::stats::Count;
 use std::cell::RefCell;
@@ -30,11 +30,8 @@ pub fn hand_over() {
     REIGN.with_borrow_mut(|reign| {
         let Some(Reign { server, group, serving }) = reign.take() else { return };
         let Some(server) = server.upgrade() else { return };
-        match server.groups[group].baton.depose(serving) {
-            Promoted::Woken => {}
-            Promoted::NobodyParked => Shared::reinforce(&server, group),
-            Promoted::TooLate => return,
+        if Shared::depose(&server, group, serving) {
+            server.stats.outside.add(Count::HandOvers, 1);
         }
-        server.stats.outside.add(Count::HandOvers, 1);
     });
 }

@@ -1,6 +1,6 @@
 //! Watches the leaders while there is work: one that made no progress for a tick is deposed.
 
-use crate::baton::{Promoted, Sight};
+use crate::baton::Sight;
 use crate::config::Rebalance;
 use crate::shared::Shared;
 use crate::stats::Count;
@@ -51,14 +51,8 @@ impl Monitor {
         for (group, last) in self.server.groups.iter().zip(&mut self.looks) {
             let look = (group.baton.sight(), group.progress());
             busy |= look.0.is_serving() || look != *last;
-            if look == *last && look.0.is_serving() {
-                let promoted = group.baton.depose(look.0);
-                if promoted != Promoted::TooLate {
-                    self.server.stats.outside.add(Count::Depositions, 1);
-                }
-                if promoted == Promoted::NobodyParked {
-                    Shared::reinforce(&self.server, group.index);
-                }
+            if look == *last && look.0.is_serving() && Shared::depose(&self.server, group.index, look.0) {
+                self.server.stats.outside.add(Count::Depositions, 1);
             }
             *last = look;
         }

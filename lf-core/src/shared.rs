@@ -2,6 +2,7 @@
 
 use crate::admin::Exhibit;
 use crate::admission::Admission;
+use crate::baton::{Promoted, Sight};
 use crate::bell::Bell;
 use crate::config::{Config, Trigger};
 use crate::conn::Table;
@@ -107,6 +108,19 @@ impl Shared {
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.stats.snapshot(self.groups.iter().map(|group| group.connections.load(Ordering::Relaxed)).collect())
+    }
+
+    /// Ends the term of the leader that was seen serving, so that another worker takes the group's events. `false` if it
+    /// had gone on or stepped down meanwhile.
+    pub(crate) fn depose(server: &Arc<Self>, group: usize, seen: Sight) -> bool {
+        match server.groups[group].baton.depose(seen) {
+            Promoted::Woken => true,
+            Promoted::NobodyParked => {
+                Self::reinforce(server, group);
+                true
+            }
+            Promoted::TooLate => false,
+        }
     }
 
     /// Starts one more thread of the server.

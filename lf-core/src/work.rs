@@ -1,6 +1,6 @@
 //! What a thread carries with it while it serves: its place in the group, its counters, and the output of the turn.
 
-use crate::baton::{Lead, Promoted};
+use crate::baton::{Lead, Sight};
 use crate::conn::{Conn, Queue};
 use crate::group::Group;
 use crate::outbox::Message;
@@ -91,12 +91,9 @@ impl Work {
     pub(crate) fn hand_over(&mut self, counted_as: Count) {
         let Some(lead) = self.lead.take() else { return };
         let Some(group) = self.home_group() else { return };
-        match group.baton.hand_over(&lead) {
-            Promoted::Woken => {}
-            Promoted::NobodyParked => Shared::reinforce(&self.server, group.index),
-            Promoted::TooLate => return,
+        if Shared::depose(&self.server, group.index, Sight::serving(&lead)) {
+            self.sheet.add(counted_as, 1);
         }
-        self.sheet.add(counted_as, 1);
     }
 
     /// The end of a turn's output: one `send` for all of it; what the peer does not take is queued.

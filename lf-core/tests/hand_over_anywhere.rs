@@ -1,4 +1,5 @@
 //! A handler that has nothing but its arguments can say that it blocks.
+#![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
 
 use lf_core::codec::Line;
 use lf_core::{Context, Count, Handler, Outcome, Peer, Server};

@@ -3,14 +3,16 @@
 
 mod common;
 
-use common::{Client, Host, LineContext, Mode, PATIENCE, any_port, echo_line, in_every_mode, lines, until};
+use common::{
+    Client, Host, LineContext, Mode, PATIENCE, any_port, echo_line, in_every_mode, lines, silent_port, until,
+};
 use lf_core::codec::Line;
 use lf_core::{
     Address, Builder, CloseReason, Closed, Context, Count, DialError, DialFailure, DialOptions, Dialer, Error, Handler,
     Message, Outcome, Peer, Server, Timeout, Token,
 };
-use socket2::{Domain, Socket, Type};
-use std::net::{SocketAddr, TcpListener};
+use socket2::Socket;
+use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -139,22 +141,6 @@ fn closed_port() -> Address {
     Address::Tcp(listener.local_addr().unwrap())
 }
 
-/// A port whose listen queue is full: who connects there gets no answer.
-fn silent_port() -> (Address, Vec<Socket>) {
-    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-    listener.listen(0).unwrap();
-    let at = listener.local_addr().unwrap();
-    let mut kept = vec![listener];
-    for _ in 0..4 {
-        let filler = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        filler.set_nonblocking(true).unwrap();
-        let _ = filler.connect(&at);
-        kept.push(filler);
-    }
-    (Address::Tcp(at.as_socket().unwrap()), kept)
-}
-
 #[test]
 fn what_is_sent_before_the_other_side_has_answered_comes_after_opened() {
     in_every_mode(|mode| {
@@ -220,6 +206,7 @@ fn who_does_not_answer_in_time_is_given_up_and_not_before() {
     in_every_mode(|mode| {
         let (host, dialer) = serve(mode);
         let (address, _kept) = silent_port();
+        let address = Address::Tcp(address);
         let (caller, ears) = Ears::new();
         let time = Duration::from_millis(60);
         let options = DialOptions { connect_timeout: Some(time), ..DialOptions::default() };
@@ -398,6 +385,7 @@ fn a_stop_closes_what_the_server_opened_and_tells_the_handlers() {
     in_every_mode(|mode| {
         let (host, dialer) = serve(mode);
         let (address, _kept) = silent_port();
+        let address = Address::Tcp(address);
         let backend = TcpListener::bind("127.0.0.1:0").unwrap();
         let (_, open) = connect(&host, &dialer, &Address::Tcp(backend.local_addr().unwrap()));
         open.expect(&Told::Opened);

@@ -5,31 +5,14 @@ mod backends;
 mod common;
 
 use backends::{Backend, Caller, lines_to, refusing, timed};
-use common::until;
+use common::{silent_port, until};
 use lf_core::upstream::{Balance, Call, CallError, Probe, Protocol, UpstreamConfig};
-use socket2::{Domain, Socket, Type};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_millis(60);
-
-/// A port whose listen queue is full: who connects there gets no answer.
-fn silent_port() -> (SocketAddr, Vec<Socket>) {
-    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-    listener.listen(0).unwrap();
-    let at = listener.local_addr().unwrap();
-    let mut kept = vec![listener];
-    for _ in 0..4 {
-        let filler = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        filler.set_nonblocking(true).unwrap();
-        let _ = filler.connect(&at);
-        kept.push(filler);
-    }
-    (at.as_socket().unwrap(), kept)
-}
 
 #[test]
 fn a_refusal_is_told_with_what_the_system_said_and_another_server_is_asked() {

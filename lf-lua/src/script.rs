@@ -1,7 +1,7 @@
 //! A script that is loaded: its servers, and the VMs that serve them.
 
 use crate::engine::{Host, LoadError, Pool, Source, Vm};
-use crate::serve::{Meter, Route, Routes};
+use crate::serve::{Measured, Meter, Route, Routes};
 use arc_swap::{ArcSwap, Guard};
 use clap::ValueEnum;
 use mlua::Table;
@@ -161,9 +161,9 @@ impl Script {
         }
     }
 
-    /// What measures the calls of a server without routes.
-    pub(crate) fn meter(&self, server: usize) -> Meter {
-        self.definitions.get(server).map_or_else(Meter::default, |definition| definition.meter.clone())
+    /// A call of a server without routes begins.
+    pub(crate) fn measure(&self, server: usize) -> Measured {
+        self.definitions.get(server).map_or_else(Measured::default, |definition| definition.meter.begin())
     }
 
     /// The routes of a server.

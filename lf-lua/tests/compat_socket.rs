@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Program, refuses_to_start};
+use common::{refuses_to_start, said_by};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::JoinHandle;
@@ -19,21 +19,8 @@ fn once(talk: impl FnOnce(TcpStream) + Send + 'static) -> (SocketAddr, JoinHandl
 
 /// What a script says that may talk to `host` and `port`.
 fn says(address: SocketAddr, body: &str) -> String {
-    let program = Program::run(&format!(
-        r##"local socket = require "socket"
-        lf.http {{ listen = "127.0.0.1:0" }}:get("/", function(req, res)
-            local host, port = "{}", {}
-            local function say(...)
-                local parts = {{}}
-                for i = 1, select("#", ...) do parts[i] = tostring((select(i, ...))) end
-                res:say(table.concat(parts, " "))
-            end
-            {body}
-        end)"##,
-        address.ip(),
-        address.port()
-    ));
-    program.text("/")
+    let (host, port) = (address.ip().to_string(), address.port());
+    said_by(&format!("local socket, host, port = require 'socket', {host:?}, {port}"), body)
 }
 
 /// Where nobody listens.

@@ -36,6 +36,25 @@ fn a_script_that_is_loaded_again_serves_from_then_on_and_calls_in_progress_go_on
 }
 
 #[test]
+fn a_request_whose_body_is_on_its_way_is_served_by_the_script_that_it_came_to() {
+    // The handlers change their places, so that a number of the old script means something else in the new one.
+    let script = |first: &str, second: &str| {
+        let route = |name: &str| format!(":post('/{name}', function(req, res) res:print('{name}: ', req:body()) end)");
+        format!("lf.http {{ listen = '127.0.0.1:0' }}{}{}", route(first), route(second))
+    };
+    let program = Program::run(&script("one", "two"));
+    let mut wire = program.connect();
+    wire.say("POST /one HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    // It is asked for its body: the request was routed.
+    wire.expect("HTTP/1.1 100 Continue\r\n\r\n");
+    loads(&program, &script("two", "one"));
+    wire.say("body");
+    assert_eq!(wire.answer().text(), "one: body");
+    wire.say("POST /one HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nnew");
+    assert_eq!(wire.answer().text(), "one: new");
+}
+
+#[test]
 fn a_script_that_cannot_be_loaded_leaves_the_old_one_at_work() {
     let program = Program::run(&version(1));
     for (number, (script, said)) in (1..).zip([

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::Program;
+use common::said_by;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread::JoinHandle;
@@ -17,19 +17,7 @@ fn once(talk: impl FnOnce(std::net::TcpStream) + Send + 'static) -> (SocketAddr,
 }
 
 fn result_of(address: SocketAddr, body: &str) -> String {
-    let (host, port) = (address.ip(), address.port());
-    let program = Program::run(&format!(
-        r##"lf.http {{ listen = "127.0.0.1:0" }}:get("/", function(req, res)
-            local host, port = "{host}", {port}
-            local function say(...)
-                local parts = {{}}
-                for i = 1, select("#", ...) do parts[i] = tostring((select(i, ...))) end
-                res:say(table.concat(parts, " "))
-            end
-            {body}
-        end)"##
-    ));
-    program.text("/")
+    said_by(&format!("local host, port = {:?}, {}", address.ip().to_string(), address.port()), body)
 }
 
 #[test]

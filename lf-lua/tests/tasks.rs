@@ -2,22 +2,12 @@
 
 mod common;
 
-use common::Program;
+use common::{Program, said_by};
 use std::time::{Duration, Instant};
 
 /// Runs `body` for a request; what it printed.
 fn result_of(body: &str) -> String {
-    let program = Program::run(&format!(
-        r##"lf.http {{ listen = "127.0.0.1:0" }}:get("/", function(req, res)
-            local function say(...)
-                local parts = {{}}
-                for i = 1, select("#", ...) do parts[i] = tostring((select(i, ...))) end
-                res:say(table.concat(parts, " "))
-            end
-            {body}
-        end)"##
-    ));
-    program.text("/")
+    said_by("", body)
 }
 
 #[test]

@@ -26,6 +26,15 @@ pub struct NsheadHeader {
     pub reserved: u32,
 }
 
+impl NsheadHeader {
+    /// The sender's name without the zeros that pad it.
+    #[must_use]
+    pub fn provider_name(&self) -> &[u8] {
+        let end = self.provider.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        &self.provider[..end]
+    }
+}
+
 /// A header and its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NsheadFrame<'a> {

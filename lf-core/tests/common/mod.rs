@@ -24,6 +24,22 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// A port whose listen queue is full: who connects there gets no answer.
+pub(crate) fn silent_port() -> (SocketAddr, Vec<Socket>) {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    listener.listen(0).unwrap();
+    let at = listener.local_addr().unwrap();
+    let mut kept = vec![listener];
+    for _ in 0..4 {
+        let filler = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        filler.set_nonblocking(true).unwrap();
+        let _ = filler.connect(&at);
+        kept.push(filler);
+    }
+    (at.as_socket().unwrap(), kept)
+}
+
 /// A way for a server to work, of which every promise must be kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mode {

@@ -202,13 +202,13 @@ pub(crate) fn about<'a>(answer: &'a Answer, mut push: impl FnMut(Arg<'a>)) {
     push(Arg::Number(answer.took.as_secs_f64()));
     push(Arg::Bool(answer.by_backup));
     push(if answer.status == 0 { Arg::Nil } else { u32::from(answer.status).into() });
-    if let Some(NsheadHeader { id, version, log_id, provider, reserved }) = &answer.nshead {
+    if let Some(header) = &answer.nshead {
+        let NsheadHeader { id, version, log_id, reserved, .. } = header;
         push(u32::from(*id).into());
         push(u32::from(*version).into());
         push((*log_id).into());
         push((*reserved).into());
-        let end = provider.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        push(Arg::Bytes(&provider[..end]));
+        push(Arg::Bytes(header.provider_name()));
     } else if !answer.headers.is_empty() {
         (0..5).for_each(|_| push(Arg::Nil));
     }

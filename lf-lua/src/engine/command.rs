@@ -60,21 +60,21 @@ fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-const SEND: u8 = 1;
-const CLOSE: u8 = 2;
-const WANT: u8 = 3;
-const DRAINED: u8 = 4;
-const RELEASE: u8 = 5;
-const WATCH: u8 = 6;
-const RESPOND: u8 = 7;
-const START: u8 = 8;
-const CHUNK: u8 = 9;
-const FINISH: u8 = 10;
-const TEXT: u8 = 11;
-const BINARY: u8 = 12;
-const PING: u8 = 13;
-const CLOSE_SOCKET: u8 = 14;
-const UNWANT: u8 = 15;
+pub(super) const SEND: u8 = 1;
+pub(super) const CLOSE: u8 = 2;
+pub(super) const WANT: u8 = 3;
+pub(super) const DRAINED: u8 = 4;
+pub(super) const RELEASE: u8 = 5;
+pub(super) const WATCH: u8 = 6;
+pub(super) const RESPOND: u8 = 7;
+pub(super) const START: u8 = 8;
+pub(super) const CHUNK: u8 = 9;
+pub(super) const FINISH: u8 = 10;
+pub(super) const TEXT: u8 = 11;
+pub(super) const BINARY: u8 = 12;
+pub(super) const PING: u8 = 13;
+pub(super) const CLOSE_SOCKET: u8 = 14;
+pub(super) const UNWANT: u8 = 15;
 
 impl<'a> Command<'a> {
     /// Appends the command.

@@ -17,8 +17,6 @@ const CALLS_PER_LOOK: u32 = 256;
 thread_local! {
     /// The place of the VM that this thread used last.
     static LAST: Cell<usize> = const { Cell::new(0) };
-    /// Calls until the next look at a VM's memory.
-    static UNTIL_LOOK: Cell<u32> = const { Cell::new(CALLS_PER_LOOK) };
 }
 
 /// The VMs of a group, for one script.
@@ -133,7 +131,6 @@ impl Pool {
 
     /// A VM that is broken or has grown too large is replaced; the calls that go on in it end there.
     fn look_after(&self, place: usize, vm: &Arc<Vm>) {
-        UNTIL_LOOK.set(UNTIL_LOOK.get().wrapping_sub(1));
         if vm.is_broken() {
             tracing::error!(
                 vm = vm.number,
@@ -142,10 +139,9 @@ impl Pool {
             );
             return self.replace(place, vm);
         }
-        if UNTIL_LOOK.get() > 0 && !self.source.untrusted {
+        if !vm.is_due(CALLS_PER_LOOK) && !self.source.untrusted {
             return;
         }
-        UNTIL_LOOK.set(CALLS_PER_LOOK);
         let limit = self.host.limits.vm_bytes;
         // It never has more than the limit where that is a hard one: then what is left has to be enough for the next call.
         let limit = if self.source.untrusted { limit / 4 * 3 } else { limit };

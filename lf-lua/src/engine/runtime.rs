@@ -1,6 +1,6 @@
 //! What the prelude, which is Lua, needs of Rust; and the prelude itself.
 
-use super::command::{Command, write_field};
+use super::command::{BINARY, CHUNK, CLOSE, Command, FINISH, PING, RELEASE, SEND, TEXT, WATCH, write_field};
 use super::host::Host;
 use super::seal::{Named, Seal};
 use super::sys;
@@ -15,17 +15,18 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Tags of commands that are nothing but bytes, as the prelude gives them.
-const SEND: u8 = 1;
-const CHUNK: u8 = 9;
-const TEXT: u8 = 11;
-const BINARY: u8 = 12;
-const PING: u8 = 13;
-/// ... and of those that are nothing at all.
-const CLOSE: u8 = 2;
-const RELEASE: u8 = 5;
-const WATCH: u8 = 6;
-const FINISH: u8 = 10;
+/// Commands that are nothing but a tag, or a tag and bytes, as the prelude names them.
+const TAGS: [(&str, u8); 9] = [
+    ("SEND", SEND),
+    ("CHUNK", CHUNK),
+    ("TEXT", TEXT),
+    ("BINARY", BINARY),
+    ("PING", PING),
+    ("CLOSE", CLOSE),
+    ("RELEASE", RELEASE),
+    ("WATCH", WATCH),
+    ("FINISH", FINISH),
+];
 
 /// Bytes of a message in the log.
 const LOG_BYTES_MAX: usize = 16 << 10;
@@ -410,6 +411,7 @@ pub(super) fn install(
         untrusted: source.untrusted,
     };
     let rt = lua.create_table()?;
+    TAGS.into_iter().try_for_each(|(name, tag)| rt.set(name, tag))?;
     connection_functions(lua, &rt, &runtime)?;
     answer_functions(lua, &rt, &runtime)?;
     log_functions(lua, &rt)?;

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -246,6 +246,8 @@ pub(crate) struct Timer {
 /// A VM of a group.
 pub(crate) struct Vm {
     strand: Strand<Engine>,
+    /// Calls that it has served.
+    calls: AtomicU32,
     /// No other VM of this server has it.
     pub(crate) number: u64,
     pub(crate) group: usize,
@@ -324,7 +326,16 @@ impl Vm {
             seal,
         };
         let strand = Strand::new(engine);
-        let vm = Arc::new(Self { strand, number, group, watch, timer, stage, host: Arc::clone(host) });
+        let vm = Arc::new(Self {
+            strand,
+            calls: AtomicU32::new(0),
+            number,
+            group,
+            watch,
+            timer,
+            stage,
+            host: Arc::clone(host),
+        });
         let _ = link.set(Arc::downgrade(&vm));
         Ok((vm, definitions))
     }
@@ -366,6 +377,11 @@ impl Vm {
     pub(crate) fn abandon(&self) {
         self.watch.condemn();
         abandon(&self.stage, &self.host);
+    }
+
+    /// Counts a call; whether it is one that is looked after, as one in so many is.
+    pub(crate) fn is_due(&self, calls: u32) -> bool {
+        self.calls.fetch_add(1, Ordering::Relaxed) % calls == calls - 1
     }
 
     /// Whether another one has to take its place.
@@ -587,7 +603,7 @@ impl Engine {
             u32::from(id).into(),
             u32::from(version).into(),
             log_id.into(),
-            Arg::Bytes(header.provider.trim_ascii_end_nul()),
+            Arg::Bytes(header.provider_name()),
             reserved.into(),
             Arg::Bytes(body),
         ];
@@ -766,18 +782,6 @@ impl Actor for Engine {
             }
         }
         self.arm_timer();
-    }
-}
-
-trait TrimNul {
-    fn trim_ascii_end_nul(&self) -> &[u8];
-}
-
-impl TrimNul for [u8; 16] {
-    /// Without the zeros that pad it.
-    fn trim_ascii_end_nul(&self) -> &[u8] {
-        let end = self.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        &self[..end]
     }
 }
 

@@ -52,7 +52,7 @@ function Context:publish(message, sfd)
     end
     local slot, generation = rt.named(sfd)
     if not slot then return nil, "closed" end
-    return rt.bytes(slot, generation, 1, message)
+    return rt.bytes(slot, generation, rt.SEND, message)
 end
 
 -- Serves `chunk`, a function, on an address.

@@ -72,14 +72,8 @@ end
 -- The next piece of a body that comes in pieces; nil at its end, nil and an error if the client has gone.
 function Request:read(seconds)
     if not self._stream or self._ended then return nil end
-    local ticket = I.ticket()
-    rt.deadline(ticket, seconds or 60)
-    if not rt.want(self._slot, self._generation, ticket) then
-        I.cancel()
-        self._ended, self._broken = true, "closed"
-        return nil, "closed"
-    end
-    local piece, err, last = I.wait()
+    local ticket, piece, err, last = I.wait_for(rt.want, self, seconds or 60)
+    if not ticket then piece, err = nil, piece end
     if last then self._ended = true end
     if not piece then
         self._ended, self._broken = true, err
@@ -204,17 +198,6 @@ local function taken(res)
     return body
 end
 
--- Waits until the client has taken all.
-local function drained(to, seconds)
-    local ticket = I.ticket()
-    rt.deadline(ticket, seconds)
-    if not rt.drained(to._slot, to._generation, ticket) then
-        I.cancel()
-        return nil, "closed"
-    end
-    return I.wait()
-end
-
 local function begin(res)
     local header = rawget(res, "header")
     local fields = header and flat(header) or {}
@@ -235,10 +218,10 @@ function Response:flush(seconds)
     end
     local body = taken(self)
     if body ~= "" then
-        local ok, err = rt.bytes(self._slot, self._generation, 9, body)
+        local ok, err = rt.bytes(self._slot, self._generation, rt.CHUNK, body)
         if not ok then return nil, err end
     end
-    return drained(self, seconds or 60)
+    return I.drained(self, seconds or 60)
 end
 
 -- What is to be answered. Here, in the call's own task, because it may call the script's functions.
@@ -268,12 +251,12 @@ local function finish(res, ok, status, body, kind, fields)
         rt.failed(rt.request_id(), body)
         status, body, kind, fields = 500, "500 Internal Server Error\n", nil, nil
         if res._started then
-            rt.plain(res._slot, res._generation, 2)
+            rt.plain(res._slot, res._generation, rt.CLOSE)
             return more()
         end
     elseif res._started then
-        if body ~= "" then rt.bytes(res._slot, res._generation, 9, body) end
-        rt.plain(res._slot, res._generation, 10)
+        if body ~= "" then rt.bytes(res._slot, res._generation, rt.CHUNK, body) end
+        rt.plain(res._slot, res._generation, rt.FINISH)
         return more()
     end
     if res._away then
@@ -371,13 +354,8 @@ end
 
 function Socket:recv(seconds)
     if self._closed then return nil, "closed" end
-    local ticket = I.ticket()
-    rt.deadline(ticket, seconds or 3600)
-    if not rt.want(self._slot, self._generation, ticket) then
-        I.cancel()
-        return leftover(self, "closed")
-    end
-    local message, err, kind = I.wait()
+    local ticket, message, err, kind = I.wait_for(rt.want, self, seconds or 3600)
+    if not ticket then return leftover(self, message) end
     if not message and err == "timeout" then message, err, kind = I.take_back(self, ticket) end
     if not message then
         if err == "timeout" then return nil, err end
@@ -395,16 +373,16 @@ local function send(socket, op, message)
     local unflushed = socket._unflushed + #message
     if unflushed > UNFLUSHED_MAX and I.current() then
         socket._unflushed = 0
-        return drained(socket, 60)
+        return I.drained(socket, 60)
     end
     socket._unflushed = unflushed
     return true
 end
 
-function Socket:send(message) return send(self, 11, message) end
+function Socket:send(message) return send(self, rt.TEXT, message) end
 Socket.send_text = Socket.send
-function Socket:send_binary(message) return send(self, 12, message) end
-function Socket:ping(payload) return send(self, 13, payload or "") end
+function Socket:send_binary(message) return send(self, rt.BINARY, message) end
+function Socket:ping(payload) return send(self, rt.PING, payload or "") end
 
 function Socket:close(code, reason)
     if self._closed then return nil, "closed" end

@@ -7,7 +7,6 @@ local type, tostring, select, setmetatable, error, pairs, ipairs, tonumber =
 local concat, insert = table.concat, table.insert
 local unpack = table.unpack or unpack
 local pack = table.pack or function(...) return { n = select("#", ...), ... } end
-local traceback = debug and debug.traceback
 
 -- Handlers by number, in the order in which the main chunk named them: the same in every VM.
 I.handlers = {}

@@ -119,7 +119,7 @@ function Socket:send(data, first, last)
         if not ok then return nil, err, first - 1 end
         self._unflushed = 0
     end
-    local ok, err = rt.bytes(self._slot, self._generation, 1, data)
+    local ok, err = rt.bytes(self._slot, self._generation, rt.SEND, data)
     if not ok then return nil, err, first - 1 end
     self._unflushed = self._unflushed + #data
     return last
@@ -160,7 +160,7 @@ function Socket:getsockname()
 end
 
 function Socket:close()
-    if self._slot then rt.plain(self._slot, self._generation, 2) end
+    if self._slot then rt.plain(self._slot, self._generation, rt.CLOSE) end
     self._slot, self._reader = nil, nil
     return 1
 end

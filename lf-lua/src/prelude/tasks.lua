@@ -167,6 +167,24 @@ local function wait()
 end
 I.wait = wait
 
+-- Waits for what `ask` asks a connection for: the ticket, and what came of it. nil and "closed" if it is gone.
+function I.wait_for(ask, c, seconds)
+    local of = ticket()
+    rt.deadline(of, seconds)
+    if not ask(c._slot, c._generation, of) then
+        current.waits = false
+        return nil, "closed"
+    end
+    return of, wait()
+end
+
+-- Waits until the peer of a connection has taken all.
+function I.drained(c, seconds)
+    local of, ok, err = I.wait_for(rt.drained, c, seconds)
+    if not of then return nil, ok end
+    return ok, err
+end
+
 -- Connections by the ticket of a wait that has timed out, until nothing can come for it any more.
 local late = {}
 I.late = late

@@ -98,23 +98,10 @@ function Connection.__index(c, key)
     return make and make(c)
 end
 
--- Waits for what `ask` asks the connection for.
-local function wait_for(ask, c, seconds)
-    local ticket = I.ticket()
-    rt.deadline(ticket, seconds or c._timeout or 60)
-    if not ask(c._slot, c._generation, ticket) then
-        I.cancel()
-        return nil, "closed"
-    end
-    return ticket, I.wait()
-end
-
 -- Nobody waits any more for what `of` has asked for. What was on its way meanwhile must not be lost.
 local function take_back(c, of)
     I.late[of] = c
-    local ticket = I.ticket()
-    rt.deadline(ticket, 60)
-    if rt.unwant(c._slot, c._generation, ticket) then I.wait() else I.cancel() end
+    I.wait_for(rt.unwant, c, 60)
     I.late[of] = nil
     local late = c._late
     if not late then return nil, "timeout" end
@@ -124,19 +111,14 @@ end
 I.take_back = take_back
 
 local function want(c, seconds)
-    local ticket, piece, err = wait_for(rt.want, c, seconds)
+    local ticket, piece, err = I.wait_for(rt.want, c, seconds or c._timeout or 60)
     if not ticket then return nil, piece end
     if piece == nil and err == "timeout" then return take_back(c, ticket) end
     return piece, err
 end
 I.want = want
 
-local function drained(c, seconds)
-    local ticket, ok, err = wait_for(rt.drained, c, seconds)
-    if not ticket then return nil, ok end
-    return ok, err
-end
-I.drained = drained
+local function drained(c) return I.drained(c, c._timeout or 60) end
 
 -- Sends a frame (with `raw`, bytes). It waits only for a client that does not read.
 function Connection:send(data)
@@ -148,7 +130,7 @@ function Connection:send(data)
         self[n] = data
         return #data
     end
-    local ok, err = rt.bytes(self._slot, self._generation, 1, data)
+    local ok, err = rt.bytes(self._slot, self._generation, rt.SEND, data)
     if not ok then return nil, err end
     local unflushed = (self._unflushed or 0) + #data
     self._unflushed = unflushed
@@ -163,7 +145,7 @@ end
 -- Closes the connection once all is out.
 function Connection:close()
     if self._away then
-        rt.plain(self._slot, self._generation, 2)
+        rt.plain(self._slot, self._generation, rt.CLOSE)
     else
         self._close = true
     end
@@ -197,7 +179,7 @@ function Connection:on_close(f)
     if not watchers then
         watchers = {}
         I.watchers[key] = watchers
-        rt.plain(self._slot, self._generation, 6)
+        rt.plain(self._slot, self._generation, rt.WATCH)
     end
     watchers[#watchers + 1] = { f, self }
 end
@@ -240,7 +222,7 @@ local function finish(c, ok, err, trace)
         flags = FAILED
     end
     if c._away then
-        rt.plain(c._slot, c._generation, ok and 5 or 2)
+        rt.plain(c._slot, c._generation, ok and rt.RELEASE or rt.CLOSE)
         return 0
     end
     if c._close then flags = flags + CLOSE end

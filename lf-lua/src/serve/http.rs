@@ -4,7 +4,7 @@ use super::call::Call;
 use super::meter::{Measured, Meter};
 use super::route::{Found, Route};
 use crate::engine::{Command, Completion, Request, Served, Vm};
-use crate::script::Current;
+use crate::script::{Current, Script};
 use lf_core::codec::http::{Http, Incoming, Request as Head};
 use lf_core::codec::websocket::{CloseCode, Event as SocketEvent, Kind, check_handshake};
 use lf_core::{Closed, Context, Handler, Message, Outcome, Peer};
@@ -45,6 +45,8 @@ pub(crate) enum Exchange {
 /// A request whose body comes in.
 #[derive(Debug)]
 pub(crate) struct Collecting {
+    /// The numbers of handlers are those of the script that they were found in.
+    script: Arc<Script>,
     handler: u32,
     method: String,
     path: String,
@@ -87,12 +89,18 @@ impl HttpServer {
                     cx.respond(405, &[TEXT, ("Allow", &allow)], b"405 Method Not Allowed\n");
                 }
             }
-            Found::Route(route, params) => return self.routed(cx, request, route, params),
+            Found::Route(route, params) => return self.routed(cx, &script, request, (route, params)),
         }
         Ok(())
     }
 
-    fn routed(&self, cx: &mut Cx<'_>, request: &Head<'_>, route: &Route, params: Vec<(String, String)>) -> Outcome {
+    fn routed(
+        &self,
+        cx: &mut Cx<'_>,
+        script: &Arc<Script>,
+        request: &Head<'_>,
+        (route, params): (&Route, Vec<(String, String)>),
+    ) -> Outcome {
         let bytes_max = route.max_body.unwrap_or(self.body_bytes_max);
         if request.content_length().is_some_and(|bytes| bytes > bytes_max) {
             let text = format!("413 Content Too Large: {bytes_max} bytes at most\n");
@@ -100,11 +108,12 @@ impl HttpServer {
             return Ok(());
         }
         if let Some(accept) = route.websocket {
-            return self.socket(cx, request, route, accept, &params);
+            return self.socket(cx, script, request, (route, accept, &params));
         }
         if request.has_body() && !route.stream {
             cx.accept_body();
             *cx.state = Exchange::Collecting(Box::new(Collecting {
+                script: Arc::clone(script),
                 handler: route.handler,
                 method: request.method().into(),
                 path: request.path().into(),
@@ -127,20 +136,20 @@ impl HttpServer {
             head: request.field_lines(),
             params: &params,
         };
-        self.call(cx, &route.meter, &call, None, route.stream && request.has_body())
+        let measured = route.meter.begin();
+        self.call(cx, script, measured, &call, None, route.stream && request.has_body())
     }
 
     /// Calls the script, and answers what it says; or leaves the call to go on.
     fn call(
         &self,
         cx: &mut Cx<'_>,
-        meter: &Meter,
+        script: &Script,
+        mut measured: Measured,
         request: &Request<'_>,
         body: Option<&[u8]>,
         stream: bool,
     ) -> Outcome {
-        let script = self.current.load();
-        let mut measured = meter.begin();
         script.pool(cx.group()).with(|vm, mut engine| {
             let mut failed = false;
             let (served, commands) = engine.http(request, body, stream, |whole| {
@@ -197,10 +206,9 @@ impl HttpServer {
     fn socket(
         &self,
         cx: &mut Cx<'_>,
+        script: &Script,
         request: &Head<'_>,
-        route: &Route,
-        accept: Option<u32>,
-        params: &[(String, String)],
+        (route, accept, params): (&Route, Option<u32>, &[(String, String)]),
     ) -> Outcome {
         let mut call = Request {
             handler: route.handler,
@@ -218,7 +226,6 @@ impl HttpServer {
             cx.upgrade(request, &[]);
             return Ok(());
         }
-        let script = self.current.load();
         script.pool(cx.group()).with(|vm, mut engine| {
             if let Some(accept) = accept {
                 call.handler = accept;
@@ -330,7 +337,7 @@ impl HttpServer {
                     head: &whole.head,
                     params: &whole.params,
                 };
-                self.call(cx, &whole.meter, &call, Some(&whole.body), false)
+                self.call(cx, &whole.script, whole.meter.begin(), &call, Some(&whole.body), false)
             }
         }
     }

@@ -12,7 +12,7 @@ mod timers;
 
 pub(crate) use compat::install_names;
 pub(crate) use http::HttpServer;
-pub(crate) use meter::Meter;
+pub(crate) use meter::{Measured, Meter};
 pub(crate) use nshead::NsheadServer;
 pub(crate) use route::{Route, Routes};
 pub(crate) use sockets::{SocketHandler, Sockets};

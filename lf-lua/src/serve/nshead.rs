@@ -59,7 +59,7 @@ impl Handler<Nshead> for NsheadServer {
         let script = self.current.load();
         let Some(handler) = script.handler(self.server) else { return Err("the script has no such server".into()) };
         let at = (cx.token(), cx.peer());
-        let mut measured = script.meter(self.server).begin();
+        let mut measured = script.measure(self.server);
         script.pool(cx.group()).with(|vm, mut engine| {
             let (mut sent, mut has_failed) = (Ok(()), false);
             let (suspended, commands) =

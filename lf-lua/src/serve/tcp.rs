@@ -26,7 +26,7 @@ impl TcpServer {
         let script = self.current.load();
         let Some(handler) = script.handler(self.server) else { return Err("the script has no such server".into()) };
         let (token, peer) = (cx.token(), cx.peer());
-        let mut measured = script.meter(self.server).begin();
+        let mut measured = script.measure(self.server);
         let served = script.pool(cx.group()).with(|vm, mut engine| {
             let mut unwritable = None;
             let (suspended, commands) = engine.tcp(handler, (token, peer), frame, self.raw, |out| {

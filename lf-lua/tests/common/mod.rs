@@ -5,6 +5,8 @@
 #[path = "../../../lf-comet/tests/common/http.rs"]
 pub(crate) mod http;
 pub(crate) mod nshead;
+#[path = "../../../lf-comet/tests/common/patience.rs"]
+pub(crate) mod patience;
 #[path = "../../../lf-comet/tests/common/process.rs"]
 pub(crate) mod process;
 #[path = "../../../lf-comet/tests/common/socket.rs"]
@@ -13,33 +15,13 @@ pub(crate) mod socket;
 pub(crate) mod wire;
 
 use http::Answer;
+pub(crate) use patience::{PATIENCE, comes_true, until};
 use process::{Process, quiet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use wire::Wire;
-
-/// How long anything may take before a test gives up. Generous: the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Whether a condition comes true within `patience`.
-pub(crate) fn comes_true(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + patience;
-    while !holds() {
-        if Instant::now() >= deadline {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    true
-}
-
-/// Waits for a condition, which has to come true.
-pub(crate) fn until(what: &str, holds: impl FnMut() -> bool) {
-    assert!(comes_true(PATIENCE, holds), "waited {PATIENCE:?} in vain until {what}");
-}
 
 /// The program, with nothing of the caller's environment that would change its settings.
 pub(crate) fn lf_lua() -> Command {
@@ -125,6 +107,22 @@ impl Program {
         let said = comes_true(PATIENCE, || self.process.errors().contains(text));
         assert!(said, "the log does not say {text:?}: {}", self.process.errors());
     }
+}
+
+/// Runs `body` for a request, after `main` in the main chunk; what it said, a line for each `say(...)`.
+pub(crate) fn said_by(main: &str, body: &str) -> String {
+    let program = Program::run(&format!(
+        r##"{main}
+        lf.http {{ listen = "127.0.0.1:0" }}:get("/", function(req, res)
+            local function say(...)
+                local parts = {{}}
+                for i = 1, select("#", ...) do parts[i] = tostring((select(i, ...))) end
+                res:say(table.concat(parts, " "))
+            end
+            {body}
+        end)"##
+    ));
+    program.text("/")
 }
 
 /// Runs a script that cannot be started; what the program says about it.
