@@ -51,7 +51,7 @@ impl Cage {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("canary.txt"), SECRET).unwrap();
         std::fs::write(directory.path().join("canary.lua"), format!("return {SECRET:?}")).unwrap();
-        let (main, handler) = if script.is_main { (script.body, "") } else { ("", script.body) };
+        let (main, handler) = if script.is_main { (script.body, "res:print('contained')") } else { ("", script.body) };
         let text = format!(
             "local app = lf.http {{ listen = \"127.0.0.1:0\" }}\n\
              app:get('/hello', function(req, res) res:print('hello') end)\n\

@@ -180,8 +180,7 @@ pub(crate) fn value_of(lua: &Lua, value: Option<&RespValue>) -> mlua::Result<Val
     Ok(match value {
         RespValue::Simple(text) => Value::String(lua.create_string(text)?),
         RespValue::Bulk(bytes) => Value::String(lua.create_string(bytes)?),
-        #[allow(clippy::cast_precision_loss, reason = "numbers of scripts are doubles")]
-        RespValue::Integer(number) => Value::Number(*number as f64),
+        RespValue::Integer(number) => Value::Integer(*number),
         RespValue::Nil => Value::Boolean(false),
         RespValue::Error(text) => Value::Table(lua.create_table_from([("err", lua.create_string(text)?)])?),
         RespValue::Array(values) => {
@@ -216,6 +215,14 @@ pub(crate) fn about<'a>(answer: &'a Answer, mut push: impl FnMut(Arg<'a>)) {
         push(name.as_str().into());
         push(Arg::Bytes(value));
     }
+}
+
+fn reaches_no_file(name: &str, config: &UpstreamConfig) -> mlua::Result<()> {
+    let is_file = match &config.servers {
+        Servers::List(list) => list.iter().any(|server| server.trim_start().starts_with("unix:")),
+        Servers::File(_) => true,
+    };
+    if is_file { Err(wrong(name, "servers", "no files, for a script that runs with --untrusted")) } else { Ok(()) }
 }
 
 /// Puts what the prelude needs for `lf.upstream` into `rt`.

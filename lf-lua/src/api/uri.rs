@@ -44,6 +44,10 @@ fn encode(arguments: &Table) -> mlua::Result<Result<String, String>> {
     let mut parts = Vec::new();
     for pair in arguments.pairs::<Value, Value>() {
         let (key, value) = pair?;
+        if crate::engine::is_overdue() {
+            // The script is ended at its next instruction.
+            break;
+        }
         let Some(key) = escaped(&key) else {
             return Ok(Err(format!(
                 "a key of lf.encode_args is to be a string or a number, not a {}",
@@ -100,7 +104,8 @@ fn decode(lua: &Lua, text: &[u8], max: usize) -> mlua::Result<(Table, Option<&'s
     let arguments = lua.create_table()?;
     let mut parts = text.split(|&byte| byte == b'&').filter(|part| !part.is_empty());
     let mut count = 0;
-    while max == 0 || count < max {
+    // The script is ended at its next instruction, so that half the arguments do no harm.
+    while (max == 0 || count < max) && !crate::engine::is_overdue() {
         let Some(part) = parts.next() else { return Ok((arguments, None)) };
         let mut halves = part.splitn(2, |&byte| byte == b'=');
         let key = unescape(halves.next().unwrap_or_default());

@@ -130,11 +130,6 @@ impl<'a> Command<'a> {
         std::iter::from_fn(move || reader.command())
     }
 
-    /// Whether nothing of an HTTP answer comes after it.
-    pub(crate) fn ends_answer(&self) -> bool {
-        matches!(self, Self::Respond { .. } | Self::Finish | Self::Close)
-    }
-
     /// A head with fields that [`write_field`] wrote.
     pub(crate) fn start(status: u16, fields: &'a [u8]) -> Self {
         Self::Start { status, fields: Fields(fields) }

@@ -424,7 +424,7 @@ pub(super) fn install(
     api::uri::install(lua, &lf)?;
     api::json::install(lua, &lf)?;
     api::json::preload(lua)?;
-    api::re::install(lua, &lf)?;
+    api::re::install(lua, &lf, source.untrusted.then_some(api::re::STEPS_MAX))?;
     api::shared::install(lua, &lf, &host.dicts)?;
     for (name, text) in PRELUDE {
         lua.load(text).set_name(name).call::<()>((&rt, &internals, &lf))?;

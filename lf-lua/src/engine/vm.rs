@@ -666,7 +666,8 @@ impl Engine {
             Ok(answer) => answer,
             Err(error) => {
                 let text = error.to_string();
-                return self.flags(self.calls.complete_with, &[ticket, Arg::Nil, text.as_str().into(), error.label().into()]);
+                return self
+                    .flags(self.calls.complete_with, &[ticket, Arg::Nil, text.as_str().into(), error.label().into()]);
             }
         };
         if answer.value.is_some() {
@@ -684,7 +685,8 @@ impl Engine {
             Ok(value) => value,
             Err(error) => {
                 let text = error.to_string();
-                return self.flags(self.calls.complete_with, &[ticket, Arg::Nil, text.as_str().into(), "memory".into()]);
+                return self
+                    .flags(self.calls.complete_with, &[ticket, Arg::Nil, text.as_str().into(), "memory".into()]);
             }
         };
         let args = (number, value, &*answer.server, answer.tries, answer.took.as_secs_f64(), answer.by_backup);

@@ -23,17 +23,28 @@ string.dump = nil
 -- Compiling runs in C, where nothing ends it, and takes the square of the labels of a text.
 local SOURCE_BYTES_MAX = 65536
 
--- Comparing with a function of the script's kind lets the watchdog end a sort.
-local sort = table.sort
+-- Comparing with a function of the script's kind lets the watchdog end a sort. One within another is a frame of C, and an error
+-- takes its time through many of those.
+local sort, running, pcall = table.sort, coroutine.running, pcall
+local SORTS_MAX = 100
+local sorts = setmetatable({}, { __mode = "k" })
 local function less(a, b) return a < b end
+local function sorted(at, depth, ok, err)
+    sorts[at] = depth
+    if not ok then error(err, 0) end
+end
 function table.sort(list, before)
-    if before == nil then return sort(list, less) end
-    if type(before) ~= "function" then error("bad argument #2 to 'sort' (function expected, got " .. type(before) .. ")", 2) end
-    return sort(list, function(a, b) return before(a, b) end)
+    if before ~= nil and type(before) ~= "function" then
+        error("bad argument #2 to 'sort' (function expected, got " .. type(before) .. ")", 2)
+    end
+    local at = running() or sorts
+    local depth = sorts[at] or 0
+    if depth >= SORTS_MAX then error("more than " .. SORTS_MAX .. " sorts within each other", 2) end
+    sorts[at] = depth + 1
+    return sorted(at, depth, pcall(sort, list, before and function(a, b) return before(a, b) end or less))
 end
 
 -- A handler of errors runs within the hook that has raised them, where no hook ends it: so it is called behind that.
-local pcall = pcall
 local function handled(handler, ok, ...)
     if ok then return true, ... end
     return false, handler(...)
@@ -72,7 +83,7 @@ end
 -- The coroutine of a call belongs to its driver: only those that the script has made are resumed by it.
 -- Each coroutine within another takes a piece of the thread's own stack.
 local DEPTH_MAX = 100
-local create, resume, running = coroutine.create, coroutine.resume, coroutine.running
+local create, resume = coroutine.create, coroutine.resume
 -- How deep each was when it was resumed last.
 local own = setmetatable({}, { __mode = "k" })
 function coroutine.create(f)

@@ -54,6 +54,7 @@ pub(crate) fn install_names(lua: &Lua, rt: &Table, seal: &Seal) -> mlua::Result<
     let sealed = seal.clone();
     let name_of = move |_: &Lua, at: Named| Ok(sealed.joined(at).map(|token| key.name_of(token)));
     rt.set("name_of", lua.create_function(name_of)?)?;
+    let seal = seal.clone();
     let named = move |_: &Lua, name: LuaString| {
         let token = key.named(&name.to_string_lossy());
         Ok(token.map(|token| seal.split(token)).unzip())

@@ -169,10 +169,8 @@ impl HttpServer {
             for command in Command::read_all(&commands) {
                 self.carry_out(cx, &command);
             }
-            if served == Served::ByItself && !Command::read_all(&commands).any(|command| command.ends_answer()) {
-                tracing::error!("the script says that it has answered, but has not; the connection is closed");
-                cx.respond(500, &[TEXT], b"500 Internal Server Error\n");
-                cx.close();
+            if served == Served::ByItself {
+                settle(cx);
             }
             if served == Served::Failed {
                 cx.respond(500, &[TEXT], b"500 Internal Server Error\n");
@@ -267,6 +265,7 @@ impl HttpServer {
             Command::Chunk(bytes) => cx.chunk(bytes),
             Command::Finish => {
                 cx.finish();
+                settle(cx);
                 done(cx, false);
             }
             Command::Close => {
@@ -344,6 +343,17 @@ impl HttpServer {
 }
 
 /// The call has answered.
+/// The call is over. A script that has been at its request's inner parts may say that it has answered, and has not.
+fn settle(cx: &mut Cx<'_>) {
+    if cx.awaits_answer() {
+        tracing::error!("the script says that it has answered, and has not");
+        cx.respond(500, &[TEXT], b"500 Internal Server Error\n");
+    } else if cx.answer_begun() {
+        tracing::error!("the script has left its answer half done; the connection is closed");
+        cx.close();
+    }
+}
+
 fn done(cx: &mut Cx<'_>, failed: bool) {
     let peer = cx.peer();
     if let Exchange::Running(mut running) = std::mem::take(cx.state) {

@@ -14,7 +14,7 @@ pub(crate) fn vm_with(dicts: &Dicts) -> Lua {
     json::preload(&lua).unwrap();
     crypto::install(&lua, &lf).unwrap();
     uri::install(&lua, &lf).unwrap();
-    re::install(&lua, &lf).unwrap();
+    re::install(&lua, &lf, None).unwrap();
     shared::install(&lua, &lf, dicts).unwrap();
     lua.globals().set("lf", lf).unwrap();
     lua.load(include_str!("../lua/check.lua")).set_name("=check.lua").exec().unwrap();

@@ -17,13 +17,17 @@ use template::Template;
 /// The functions that call back into the script, which may raise and yield there, are written in Lua.
 const CALLING: &str = include_str!("re.lua");
 
-/// Puts the table `re` into `lf`.
+/// Steps that a search may take in a script that is not trusted: what the worst ones do in a tenth of a second.
+pub(crate) const STEPS_MAX: u64 = 1 << 23;
+
+/// Puts the table `re` into `lf`. A search cannot be ended; one that may take more than `steps_max`, states of the compiled
+/// expression times bytes of the subject, is refused.
 ///
 /// # Errors
 ///
 /// If the VM has no memory left.
-pub fn install(lua: &Lua, lf: &Table) -> mlua::Result<()> {
-    let cache = Arc::new(Mutex::new(Cache::default()));
+pub fn install(lua: &Lua, lf: &Table, steps_max: Option<u64>) -> mlua::Result<()> {
+    let cache = Arc::new(Mutex::new(Cache::new(steps_max)));
     let (re, native) = (lua.create_table()?, lua.create_table()?);
     install_searches(lua, &re, &native, &cache)?;
     install_replacing(lua, &re, &native, &cache)?;
@@ -38,8 +42,17 @@ type Start = Option<Either<i64, Table>>;
 /// What most functions are called with.
 type Search = (BorrowedBytes, BorrowedBytes, Option<BorrowedBytes>, Start);
 
-fn compiled(cache: &Mutex<Cache>, regex: &[u8], options: Option<&BorrowedBytes>) -> Result<Arc<Compiled>, String> {
-    cache.lock().get(regex, options.map_or(&[], |options| options))
+/// The compiled form of an expression that is to be searched for in `subject`.
+fn compiled(
+    cache: &Mutex<Cache>,
+    subject: &[u8],
+    regex: &[u8],
+    options: Option<&BorrowedBytes>,
+) -> Result<Arc<Compiled>, String> {
+    let mut cache = cache.lock();
+    let compiled = cache.get(regex, options.map_or(&[], |options| options))?;
+    cache.admit(&compiled, subject.len())?;
+    Ok(compiled)
 }
 
 /// The offset of a position, which counts from 1, or from the end if it is negative; none behind the end.
@@ -93,7 +106,7 @@ fn pair<A, B>(found: Result<Option<(A, B)>, String>) -> (Option<A>, Option<B>, O
 fn install_searches(lua: &Lua, re: &Table, native: &Table, cache: &Arc<Mutex<Cache>>) -> mlua::Result<()> {
     let shared = Arc::clone(cache);
     let match_ = move |lua: &Lua, (subject, regex, options, start): Search| -> Found<Table> {
-        let compiled = match compiled(&shared, &regex, options.as_ref()) {
+        let compiled = match compiled(&shared, &subject, &regex, options.as_ref()) {
             Ok(compiled) => compiled,
             Err(error) => return Ok(Err(error)),
         };
@@ -117,7 +130,7 @@ fn install_searches(lua: &Lua, re: &Table, native: &Table, cache: &Arc<Mutex<Cac
 
     let shared = Arc::clone(cache);
     let step = move |lua: &Lua, (subject, regex, options, start): Search| {
-        let compiled = match compiled(&shared, &regex, options.as_ref()) {
+        let compiled = match compiled(&shared, &subject, &regex, options.as_ref()) {
             Ok(compiled) => compiled,
             Err(error) => return Ok((None, None, Either::Right(Some(error)))),
         };
@@ -140,7 +153,7 @@ fn find(
     start: &Start,
     group: usize,
 ) -> Found<(usize, usize)> {
-    let compiled = match compiled(cache, regex, options) {
+    let compiled = match compiled(cache, subject, regex, options) {
         Ok(compiled) => compiled,
         Err(error) => return Ok(Err(error)),
     };
@@ -168,7 +181,7 @@ fn install_replacing(lua: &Lua, re: &Table, native: &Table, cache: &Arc<Mutex<Ca
     let shared = Arc::clone(cache);
     let replace = move |lua: &Lua, (subject, regex, template, options, max): Replacing| {
         let bytes = subject.as_bytes();
-        let replaced = compiled(&shared, &regex, options.as_ref()).and_then(|compiled| {
+        let replaced = compiled(&shared, &bytes, &regex, options.as_ref()).and_then(|compiled| {
             let template = Template::parse(&template, &compiled)?;
             template.replace(&bytes, &compiled, max)
         });
@@ -182,7 +195,7 @@ fn install_replacing(lua: &Lua, re: &Table, native: &Table, cache: &Arc<Mutex<Ca
 
     let shared = Arc::clone(cache);
     let split = move |lua: &Lua, ((subject, regex, options, start), max): (Search, Option<usize>)| -> Found<Table> {
-        match compiled(&shared, &regex, options.as_ref()) {
+        match compiled(&shared, &subject, &regex, options.as_ref()) {
             Ok(compiled) => split(lua, &compiled, &subject, &start, max.unwrap_or(0)).map(|parts| Ok(Some(parts))),
             Err(error) => Ok(Err(error)),
         }
