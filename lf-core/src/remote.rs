@@ -70,6 +70,19 @@ impl Remote {
         self.sender().ok_or(SendError::Gone)?.send(token, message.into())
     }
 
+    /// Leaves a message for a connection, never served on this thread: its group does that. For who cannot tell how long that
+    /// takes, and has something else to do.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn post(&self, token: Token, message: impl Into<Message>) -> Result<(), SendError> {
+        let server = self.server.upgrade().ok_or(SendError::Gone)?;
+        let slot = server.table.slot(token.slot()).ok_or(SendError::Gone)?;
+        put(&server, slot, token, message.into())?;
+        leave_to_group(&server, slot, token);
+        Ok(())
+    }
+
     /// For sending a lot at a time from one thread; `None` if the server is gone.
     #[must_use]
     pub fn sender(&self) -> Option<Sender> {
@@ -205,9 +218,7 @@ fn deliver(
 fn leave(server: &Shared, slot: &Slot, token: Token, message: Message, work: &mut Work) -> Result<Delivery, SendError> {
     put(server, slot, token, message)?;
     if NESTING.get() >= NESTING_MAX {
-        if let Claimed::Owned(owned) = slot.claim.claim(token.generation(), Notes::OUTBOX) {
-            drive::put_back(server, owned, token, Notes::OUTBOX);
-        }
+        leave_to_group(server, slot, token);
         return Ok(Delivery::Queued);
     }
     // If the owner has let go meanwhile, the message is ours to deliver after all.
@@ -215,6 +226,13 @@ fn leave(server: &Shared, slot: &Slot, token: Token, message: Message, work: &mu
         drive_nested(server, slot, owned, token, Notes::OUTBOX, work);
     }
     Ok(Delivery::Queued)
+}
+
+/// There is something in the outbox of a connection: its owner, or a worker of its group, sees to it.
+fn leave_to_group(server: &Shared, slot: &Slot, token: Token) {
+    if let Claimed::Owned(owned) = slot.claim.claim(token.generation(), Notes::OUTBOX) {
+        drive::put_back(server, owned, token, Notes::OUTBOX);
+    }
 }
 
 /// Serves a connection on this thread, one send deeper.

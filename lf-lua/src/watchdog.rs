@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const LOOK_MIN: Duration = Duration::from_millis(5);
 const LOOK_MAX: Duration = Duration::from_millis(50);
 /// A script that has not failed this long after it should have, has led its driver astray.
-const ASTRAY: Duration = Duration::from_millis(60);
+const ASTRAY: Duration = Duration::from_millis(40);
 /// A call that goes on this long after it should have failed is inside C, where nothing can end it.
 const STUCK: Duration = Duration::from_secs(1);
 

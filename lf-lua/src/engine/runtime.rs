@@ -399,7 +399,7 @@ pub(super) fn install(
     watch: &Arc<sys::Watch>,
     seal: &Seal,
 ) -> Result<Table, LoadError> {
-    sys::prepare(lua);
+    sys::prepare(lua)?;
     if source.untrusted {
         lua.set_memory_limit(host.limits.vm_bytes)?;
     }

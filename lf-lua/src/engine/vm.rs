@@ -233,6 +233,8 @@ pub(crate) struct Engine {
     watch: Arc<sys::Watch>,
     timer: Arc<Timer>,
     seal: Seal,
+    /// Whose engine it is.
+    link: Arc<OnceLock<Weak<Vm>>>,
 }
 
 /// The task of lf-core that wakes a VM when a deadline passes.
@@ -324,8 +326,14 @@ impl Vm {
             watch: Arc::clone(&watch),
             timer: Arc::clone(&timer),
             seal,
+            link: Arc::clone(&link),
         };
-        let strand = Strand::new(engine);
+        let for_relief = Arc::clone(&link);
+        let strand = Strand::new(engine, move || {
+            if let Some(vm) = for_relief.get().and_then(Weak::upgrade) {
+                vm.relieve();
+            }
+        });
         let vm = Arc::new(Self {
             strand,
             calls: AtomicU32::new(0),
@@ -348,6 +356,19 @@ impl Vm {
     /// Has an event served, here or by who owns the VM.
     pub(crate) fn post(&self, event: Event) {
         self.strand.post(event);
+    }
+
+    /// Has what was left for it served by its timer, in a turn of that: nobody's client waits for it.
+    fn relieve(&self) {
+        if !self.timer.token.get().is_some_and(|timer| self.host.relieve(*timer)) {
+            // The server does not run yet, or no more.
+            self.serve();
+        }
+    }
+
+    /// Serves what was left for it.
+    pub(crate) fn serve(&self) {
+        self.strand.serve();
     }
 
     /// Lets a suspended call go on.
@@ -458,6 +479,15 @@ impl Engine {
         commands
     }
 
+    /// Has threads that may go on run after the turn of the connection: its answer does not wait for them.
+    fn ready(&self, flags: u32) {
+        if flags & READY != 0
+            && let Some(vm) = self.link.get().and_then(Weak::upgrade)
+        {
+            vm.post(Event::Ready);
+        }
+    }
+
     /// Runs threads that may go on.
     fn drain(&self, mut flags: u32) {
         if flags & READY == 0 {
@@ -527,7 +557,7 @@ impl Engine {
         if served == Served::Suspended {
             self.suspends(request.token);
         }
-        self.drain(flags);
+        self.ready(flags);
         (served, commands)
     }
 
@@ -549,7 +579,7 @@ impl Engine {
         if flags & SUSPENDED != 0 {
             self.suspends(request.token);
         }
-        self.drain(flags);
+        self.ready(flags);
         commands
     }
 
@@ -580,7 +610,7 @@ impl Engine {
         if flags & SUSPENDED != 0 {
             self.suspends(token);
         }
-        self.drain(flags);
+        self.ready(flags);
         (flags & SUSPENDED != 0, commands)
     }
 
@@ -618,7 +648,7 @@ impl Engine {
         if suspended {
             self.suspends(token);
         }
-        self.drain(flags);
+        self.ready(flags);
         (suspended, commands)
     }
 

@@ -1,7 +1,7 @@
 -- Takes away what a script that is not trusted must not have. What is left reaches nothing but memory and `lf`.
 
 local type, error, load, loadstring = type, error, load, loadstring
-local concat, getmetatable = table.concat, getmetatable
+local concat, getmetatable, math_min = table.concat, getmetatable, math.min
 local is_51 = loadstring ~= nil
 
 for _, name in ipairs {
@@ -42,6 +42,18 @@ function table.sort(list, before)
     if depth >= SORTS_MAX then error("more than " .. SORTS_MAX .. " sorts within each other", 2) end
     sorts[at] = depth + 1
     return sorted(at, depth, pcall(sort, list, before and function(a, b) return before(a, b) end or less))
+end
+
+-- Writing a million numbers takes C a while: in pieces, it can be ended between two.
+local PIECE = 8192
+function table.concat(list, separator, first, last)
+    first, last = first or 1, last or #list
+    if type(first) ~= "number" or type(last) ~= "number" or last - first < PIECE then
+        return concat(list, separator, first, last)
+    end
+    local pieces = {}
+    for at = first, last, PIECE do pieces[#pieces + 1] = concat(list, separator, at, math_min(at + PIECE - 1, last)) end
+    return concat(pieces, separator)
 end
 
 -- A handler of errors runs within the hook that has raised them, where no hook ends it: so it is called behind that.

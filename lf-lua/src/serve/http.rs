@@ -175,8 +175,6 @@ impl HttpServer {
             if served == Served::Failed {
                 cx.respond(500, &[TEXT], b"500 Internal Server Error\n");
             }
-            // What others left for the VM comes after this answer.
-            engine.done(|| cx.flush());
             Ok(())
         })?
     }
@@ -245,7 +243,6 @@ impl HttpServer {
             for command in Command::read_all(&commands) {
                 self.carry_out(cx, &command);
             }
-            engine.done(|| cx.flush());
             Ok(())
         })?
     }

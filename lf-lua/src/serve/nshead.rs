@@ -76,7 +76,6 @@ impl Handler<Nshead> for NsheadServer {
                 measured.end(has_failed, format_args!("nshead log_id {} from {}", frame.header.log_id, at.1));
             }
             Command::read_all(&commands).for_each(|command| carry_out(cx, &command));
-            engine.done(|| cx.flush());
             Ok(())
         })?
     }

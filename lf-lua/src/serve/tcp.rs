@@ -48,8 +48,6 @@ impl TcpServer {
                 }
                 carry_out(cx, &command)?;
             }
-            // What others left for the VM comes after this answer.
-            engine.done(|| cx.flush());
             unwritable.map_or(Ok(()), |error| Err(error.into()))
         });
         served?

@@ -5,7 +5,7 @@ use lf_core::codec::Raw;
 use lf_core::{Context, DialFailure, Dialer, Handler, Message, Outcome, Peer, Remote, Timeout, Token};
 use std::sync::{Arc, Weak};
 
-/// Wakes a VM when a deadline passes. A message has it look when that is.
+/// Wakes a VM when a deadline passes. A message has it serve what was left for the VM, and look when the next deadline is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TimerHandler;
 
@@ -45,6 +45,9 @@ impl Handler<Raw> for TimerHandler {
     }
 
     fn message(&self, cx: &mut Context<'_, Raw, Weak<Vm>>, _message: &Message) -> Outcome {
+        if let Some(vm) = cx.state.upgrade() {
+            vm.serve();
+        }
         arm(cx);
         Ok(())
     }

@@ -143,5 +143,5 @@ res:exit({})
 res:print("contained") res:exit(200)
 --# main: a server with metatables that spin
 local spin = function() while true do end end
-setmetatable(app.routes, { __index = spin, __call = spin, __tostring = spin })
 for _, route in ipairs(app.routes) do setmetatable(route, { __index = spin }) end
+setmetatable(app.routes, { __call = spin, __tostring = spin, __pairs = spin })

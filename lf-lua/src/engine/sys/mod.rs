@@ -6,6 +6,8 @@
 #![allow(unsafe_code, reason = "the one place of this crate that needs it; each block says why it is sound")]
 
 mod call;
+#[cfg(feature = "lua54")]
+mod coroutine;
 
 pub(crate) use call::{Arg, Entry, Gate, Returned, call};
 
@@ -16,9 +18,6 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU64, Ordering};
-
-/// Instructions between two looks, where hooks have to be armed always: Lua 5.4 keeps one for each coroutine.
-const LOOK_EVERY: c_int = 10_000;
 
 /// What an overdue script is ended with; never shown as it is.
 const OVERDUE: &std::ffi::CStr = c"the call has used up its time: see --budget";
@@ -50,10 +49,7 @@ pub(crate) struct Watch {
     /// Whose it is.
     pub(crate) number: u64,
     pub(crate) group: usize,
-    #[cfg_attr(
-        feature = "lua54",
-        allow(dead_code, reason = "where hooks are armed from the start, nothing arms them")
-    )]
+    /// The main state.
     state: AtomicPtr<c_void>,
     /// Odd while a script runs; each run has its own number.
     run: AtomicU64,
@@ -97,6 +93,8 @@ impl Watch {
             THREAD.set(unsafe { libc::gettid() });
         }
         self.thread.store(THREAD.get(), Ordering::Relaxed);
+        #[cfg(feature = "lua54")]
+        coroutine::begin(self.state.load(Ordering::Relaxed).cast());
         RUNNING.set(self);
         self.run.store(self.run.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
@@ -122,6 +120,14 @@ impl Watch {
         self.end();
         self.loading.store(false, Ordering::Relaxed);
         result
+    }
+
+    /// Whose instructions run, on the thread that runs them.
+    fn running_state(&self) -> *mut ffi::lua_State {
+        #[cfg(feature = "lua54")]
+        return coroutine::current();
+        #[cfg(feature = "luajit")]
+        self.state.load(Ordering::Relaxed).cast()
     }
 
     /// The number of the run that goes on, if one does.
@@ -160,6 +166,7 @@ impl Watch {
     /// No instruction fails any more: for who has seen the error.
     pub(super) fn disarm(&self) {
         self.overdue.store(IN_TIME, Ordering::Relaxed);
+        // Those of coroutines of Lua 5.4 find that there is nothing to do, and go.
         #[cfg(feature = "luajit")]
         // SAFETY: called by who runs the VM, between two runs or from within one; the state lives as long as the VM.
         unsafe {
@@ -184,23 +191,17 @@ extern "C" fn on_signal(_signal: c_int) {
     // SAFETY: it is set by `begin` and cleared by `end` on this very thread, and the VM lives in between.
     let Some(watch) = (unsafe { watch.as_ref() }) else { return };
     if watch.overdue.load(Ordering::Acquire) != IN_TIME {
-        #[cfg(feature = "luajit")]
-        // SAFETY: `lua_sethook` may be called at any time from a signal handler on the state's own thread.
-        unsafe {
-            ffi::lua_sethook(watch.state.load(Ordering::Relaxed).cast(), Some(hook), ffi::LUA_MASKCOUNT, 1);
-        }
+        arm(watch.running_state());
     }
 }
 
-/// Has the hook of a coroutine look after so many instructions; LuaJIT's, which is for all, is armed and disarmed as it is needed.
-#[cfg(feature = "lua54")]
-fn look(state: *mut ffi::lua_State, every: c_int) {
-    // SAFETY: called from the hook of that very coroutine.
-    unsafe { ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, every) }
+/// Has the hook look at the next instruction of a coroutine; with LuaJIT, of all.
+fn arm(state: *mut ffi::lua_State) {
+    // SAFETY: `lua_sethook` may be called at any time on the state's own thread, also from a signal handler.
+    unsafe {
+        ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, 1);
+    }
 }
-
-#[cfg(feature = "luajit")]
-fn look(_: *mut ffi::lua_State, _: c_int) {}
 
 /// Ends the script if it has to end. The driver runs on the main state, which is spared: it has to clean up.
 unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, _: *mut ffi::lua_Debug) {
@@ -209,7 +210,10 @@ unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, _: *mut ffi::lua_De
     let Some(watch) = (unsafe { watch.as_ref() }) else { return };
     let stage = watch.overdue.load(Ordering::Relaxed);
     if stage == IN_TIME {
-        look(state, LOOK_EVERY);
+        // SAFETY: a hook may take itself away.
+        unsafe {
+            ffi::lua_sethook(state, None, 0, 0);
+        }
         return;
     }
     // SAFETY: a hook may push, pop and raise errors; no value with a destructor lives in this frame.
@@ -220,7 +224,8 @@ unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, _: *mut ffi::lua_De
             return;
         }
         // What catches this error has no instruction of its own left.
-        look(state, 1);
+        #[cfg(feature = "lua54")]
+        arm(state);
         ffi::lua_pushstring(state, OVERDUE.as_ptr());
         ffi::lua_error(state);
     }
@@ -243,13 +248,11 @@ pub(crate) fn install() -> std::io::Result<()> {
     installed.map_err(std::io::Error::from_raw_os_error)
 }
 
-/// Lets coroutines of the state inherit a hook that looks now and then; nothing with LuaJIT, whose hooks are for all.
-pub(super) fn prepare(lua: &Lua) {
+/// Makes the coroutines of a state interruptible.
+pub(super) fn prepare(lua: &Lua) -> mlua::Result<()> {
     #[cfg(feature = "lua54")]
-    // SAFETY: the state is not running yet.
-    unsafe {
-        ffi::lua_sethook(lua.state(), Some(hook), ffi::LUA_MASKCOUNT, LOOK_EVERY);
-    }
+    coroutine::install(lua)?;
     #[cfg(feature = "luajit")]
     let _ = lua;
+    Ok(())
 }
