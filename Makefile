@@ -26,6 +26,7 @@ run: setup ## Build everything, measure lf-echo beside the reference servers, dr
 test: setup-test lint ## Lints, all tests, the loom models, a million connections of churn
 	$(CARGO) build --workspace --bins
 	$(CARGO) nextest run --workspace --features lf-core/faults
+	$(CARGO) nextest run -p lf-lua --no-default-features --features lua54
 	$(CARGO) test --workspace --doc --quiet
 	$(MAKE) models churn
 

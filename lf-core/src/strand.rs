@@ -173,10 +173,10 @@ mod tests {
 #[cfg(all(test, loom))]
 mod model {
     use super::*;
-    use std::sync::atomic::Ordering;
     use loom::sync::Arc;
     use loom::sync::atomic::AtomicBool;
     use loom::thread;
+    use std::sync::atomic::Ordering;
 
     #[derive(Default)]
     struct Log(Vec<u32>);

@@ -78,6 +78,45 @@ fn a_handler_sends_to_its_own_connection_after_its_answer() {
     });
 }
 
+/// Says with each message whether the thread of the test serves it.
+struct Thread(std::thread::ThreadId);
+
+impl Handler<Line> for Thread {
+    type State = ();
+
+    fn open(&self, _peer: &Peer) {}
+
+    fn frame(&self, cx: &mut LineContext<'_>, _line: &[u8]) -> Outcome {
+        Ok(cx.send(cx.token().to_bits().to_string().as_bytes())?)
+    }
+
+    fn message(&self, cx: &mut LineContext<'_>, message: &Arc<[u8]>) -> Outcome {
+        let here = if std::thread::current().id() == self.0 { "here" } else { "there" };
+        Ok(cx.send(format!("{} {here}", String::from_utf8_lossy(message)).as_bytes())?)
+    }
+}
+
+#[test]
+fn a_posted_message_is_served_in_order_and_never_by_the_thread_that_leaves_it() {
+    in_every_mode(|mode| {
+        let host = Host::start(mode.builder().listen(any_port(), Line::default(), Thread(std::thread::current().id())));
+        let mut client = host.connect();
+        let token = client.token();
+        let remote = host.running.remote();
+        until("the turn has ended", || remote.send(token, *b"0") == Ok(Delivery::Direct));
+        while client.line() != "0 here" {}
+        for number in 1..100 {
+            remote.post(token, number.to_string().into_bytes()).unwrap();
+            if number % 3 == 0 {
+                client.expect(format!("{} there\n{} there\n{number} there\n", number - 2, number - 1).as_bytes());
+            }
+        }
+        drop(client);
+        until("it is gone", || remote.post(token, *b"nobody") == Err(SendError::Gone));
+        assert_eq!(host.stats().queued_bytes(), 0);
+    });
+}
+
 /// Passes every message on to the next connection of a ring.
 struct Ring {
     members: Mutex<Vec<Token>>,

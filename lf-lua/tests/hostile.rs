@@ -3,6 +3,8 @@
 //! The scripts are in `tests/hostile/`, by theme. Each is the body of a handler, behind a line `--# name`; with
 //! `--# main: name` it is a main chunk instead. It is contained if it fails, or answers "contained".
 
+#![allow(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
+
 mod common;
 
 use common::process::Process;

@@ -488,19 +488,12 @@ impl Engine {
         }
     }
 
-    /// Runs threads that may go on.
-    fn drain(&self, mut flags: u32) {
-        if flags & READY == 0 {
+    /// Runs threads that may go on, all within one budget.
+    fn drain(&self, flags: u32) {
+        if flags & READY == 0 || self.flags(self.calls.drain, &[ROUNDS.into()]) & READY == 0 {
             return;
         }
-        // What they set going in turn is left for after the other events.
-        for _ in 0..DRAINS_MAX {
-            if flags & READY == 0 {
-                break;
-            }
-            flags = self.flags(self.calls.drain, &[]);
-        }
-        // They go on soon, but others come first.
+        // What they set going goes on soon, but others come first.
         self.stage.lock().deadlines.set(NOBODY, self.host.now_ms() + 1);
         self.arm_timer();
     }
@@ -770,7 +763,7 @@ impl Engine {
 const NOBODY: f64 = 0.0;
 
 /// Rounds of threads that set others going, before other events have their turn.
-const DRAINS_MAX: usize = 64;
+const ROUNDS: u32 = 64;
 
 impl Actor for Engine {
     type Event = Event;

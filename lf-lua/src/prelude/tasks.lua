@@ -121,26 +121,28 @@ local function go_on(t, ...)
     return after(t, resume(t.co, ...))
 end
 
--- Runs what may go on. As many as there are now: what they set going has its turn after other events.
-function I.drain()
-    local last = ready_last
-    while ready_first <= last do
-        local entry = ready[ready_first]
-        ready[ready_first] = nil
-        ready_first = ready_first + 1
-        local t = entry[1]
-        if t.generation == entry[2] then
-            if entry.values then
-                if t.waits then go_on(t, unpack(entry, 3, entry.values)) end
-            else
-                current = t
-                after(t, resume(t.co, entry[3], entry[4], entry[5], entry[6]))
+-- Runs what may go on, and what that sets going, so many rounds; what is left then has its turn after other events.
+function I.drain(rounds)
+    for _ = 1, rounds do
+        local last = ready_last
+        while ready_first <= last do
+            local entry = ready[ready_first]
+            ready[ready_first] = nil
+            ready_first = ready_first + 1
+            local t = entry[1]
+            if t.generation == entry[2] then
+                if entry.values then
+                    if t.waits then go_on(t, unpack(entry, 3, entry.values)) end
+                else
+                    current = t
+                    after(t, resume(t.co, entry[3], entry[4], entry[5], entry[6]))
+                end
             end
         end
-    end
-    if ready_first > ready_last then
-        ready_first, ready_last = 1, 0
-        return 0
+        if ready_first > ready_last then
+            ready_first, ready_last = 1, 0
+            return 0
+        end
     end
     return READY
 end
