@@ -27,7 +27,9 @@ const BODY_BYTES_MAX: u64 = 1024 * 1024;
 /// # Errors
 /// If the server cannot be started, or the script is none.
 pub fn program() -> anyhow::Result<u8> {
-    let options: Options = cli::read("LF_LUA")?;
+    // A call is short beside a system call, so the one that the edge trigger saves counts.
+    let options: Options =
+        cli::read_with("LF_LUA", |command| command.mut_arg("trigger", |trigger| trigger.default_value("edge")))?;
     match options.command {
         Some(Command::Check { script, engine }) => check(&script, &engine),
         Some(Command::Test { directory, engine }) => crate::tester::run(&directory, &engine),

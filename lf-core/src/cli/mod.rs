@@ -8,7 +8,7 @@ mod settings;
 mod values;
 
 pub use server_args::ServerArgs;
-pub use settings::{Error, command, read, with_environment, with_file_defaults};
+pub use settings::{Error, command, read, read_with, with_environment, with_file_defaults};
 
 use crate::server::Server;
 use std::fmt::Display;

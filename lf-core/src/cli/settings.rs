@@ -55,8 +55,19 @@ pub enum Error {
 /// # Errors
 /// If there is something wrong with the file. A bad value in it is wrong usage.
 pub fn read<T: CommandFactory + FromArgMatches>(prefix: &str) -> Result<T, Error> {
+    read_with(prefix, |command| command)
+}
+
+/// As [`read`], of options of which the program changes something, such as the default of one that all servers have.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with<T: CommandFactory + FromArgMatches>(
+    prefix: &str,
+    change: impl FnOnce(Command) -> Command,
+) -> Result<T, Error> {
     let arguments: Vec<_> = std::env::args_os().collect();
-    Ok(parse(command::<T>(prefix), &arguments)?.unwrap_or_else(|usage| usage.exit()))
+    Ok(parse(change(command::<T>(prefix)), &arguments)?.unwrap_or_else(|usage| usage.exit()))
 }
 
 /// What [`read`] parses: the options of `T`, the option `--config FILE`, and a variable for each of them, named by
