@@ -44,6 +44,14 @@ function table.sort(list, before)
     return sorted(at, depth, pcall(sort, list, before and function(a, b) return before(a, b) end or less))
 end
 
+-- Reading a number of millions of digits takes the C library a while, where nothing ends it. None needs so many.
+local DIGITS_MAX = 4096
+local to_number = tonumber
+function _G.tonumber(value, ...)
+    if type(value) == "string" and #value > DIGITS_MAX then return nil end
+    return to_number(value, ...)
+end
+
 -- Writing a million numbers takes C a while: in pieces, it can be ended between two.
 local PIECE = 8192
 function table.concat(list, separator, first, last)
