@@ -24,10 +24,11 @@ run: setup ## Build everything, measure lf-echo beside the reference servers, dr
 	./target/release/lf-bench
 
 test: setup-test lint ## Lints, all tests, the loom models, a million connections of churn
-	$(CARGO) build --workspace --bins
+	@# With the same features throughout, nothing is built twice.
+	$(CARGO) build --workspace --bins --features lf-core/faults
 	$(CARGO) nextest run --workspace --features lf-core/faults
 	$(CARGO) nextest run -p lf-lua --no-default-features --features lua54
-	$(CARGO) test --workspace --doc --quiet
+	$(CARGO) test --workspace --doc --quiet --features lf-core/faults
 	$(MAKE) models churn
 
 lint: ## Format and clippy, warnings denied; cargo-deny where it is installed
