@@ -3,19 +3,10 @@
 
 mod common;
 
-use common::{refuses_to_start, said_by};
+use common::{once, refuses_to_start, said_by};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::thread::JoinHandle;
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
-
-/// A server that talks to one client as it is told.
-fn once(talk: impl FnOnce(TcpStream) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let thread = std::thread::spawn(move || talk(listener.accept().unwrap().0));
-    (address, thread)
-}
 
 /// What a script says that may talk to `host` and `port`.
 fn says(address: SocketAddr, body: &str) -> String {

@@ -3,18 +3,9 @@
 
 mod common;
 
-use common::said_by;
+use common::{once, said_by};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::thread::JoinHandle;
-
-/// A server that talks to one client as it is told.
-fn once(talk: impl FnOnce(std::net::TcpStream) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let thread = std::thread::spawn(move || talk(listener.accept().unwrap().0));
-    (address, thread)
-}
 
 fn result_of(address: SocketAddr, body: &str) -> String {
     said_by(&format!("local host, port = {:?}, {}", address.ip().to_string(), address.port()), body)

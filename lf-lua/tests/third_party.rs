@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Program, until};
+use common::{Program, saying, until};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -23,19 +23,7 @@ fn has(module: &str) -> bool {
 /// Runs `body` in a handler with these libraries on the path; what it says.
 fn says(body: &str, before: &str) -> String {
     let path = format!("{TREE}/?.lua;{TREE}/?/init.lua");
-    let script = format!(
-        r##"local server = lf.http {{ listen = "127.0.0.1:0" }}
-        {before}
-        server:get("/", function(req, res)
-            local function say(...)
-                local parts = {{}}
-                for i = 1, select("#", ...) do parts[i] = tostring((select(i, ...))) end
-                res:say(table.concat(parts, " "))
-            end
-            {body}
-        end)"##
-    );
-    let program = Program::with(&script, &["--lua-path", &path]);
+    let program = Program::with(&saying(before, body), &["--lua-path", &path]);
     let said = program.text("/");
     assert_eq!(program.text("/"), said, "the second time as well");
     said

@@ -175,8 +175,7 @@ fn call_of(what: &Value, options: Option<&Table>) -> mlua::Result<Call> {
 }
 
 /// A value that redis answered, as scripts get it: errors are tables with `err`, as in redis' own scripts.
-pub(crate) fn value_of(lua: &Lua, value: Option<&RespValue>) -> mlua::Result<Value> {
-    let Some(value) = value else { return Ok(Value::Nil) };
+pub(crate) fn value_of(lua: &Lua, value: &RespValue) -> mlua::Result<Value> {
     Ok(match value {
         RespValue::Simple(text) => Value::String(lua.create_string(text)?),
         RespValue::Bulk(bytes) => Value::String(lua.create_string(bytes)?),
@@ -186,7 +185,7 @@ pub(crate) fn value_of(lua: &Lua, value: Option<&RespValue>) -> mlua::Result<Val
         RespValue::Array(values) => {
             let table = lua.create_table_with_capacity(values.len(), 0)?;
             for value in values {
-                table.raw_push(value_of(lua, Some(value))?)?;
+                table.raw_push(value_of(lua, value)?)?;
             }
             Value::Table(table)
         }

@@ -10,7 +10,7 @@ use crate::api;
 use crate::script::Framing;
 use lf_core::codec::NsheadHeader;
 use lf_core::strand::{Actor, Owner, Strand};
-use lf_core::upstream::CallError;
+use lf_core::upstream::{CallError, RespValue};
 use lf_core::{Peer, Token};
 use mlua::{Function, Lua, Table};
 use parking_lot::Mutex;
@@ -657,7 +657,8 @@ impl Engine {
     }
 
     fn complete(&self, ticket: f64, with: &Completion) {
-        let ticket = Arg::Number(ticket);
+        let number = ticket;
+        let ticket = Arg::Number(number);
         let error = |text: &'static str| [ticket, Arg::Nil, text.into()];
         let flags = match with {
             Completion::Done => self.flags(self.calls.complete_with, &[ticket, Arg::Bool(true)]),
@@ -678,41 +679,44 @@ impl Engine {
                 let args = [ticket, slot.into(), generation.into(), peer.as_str().into(), from];
                 self.flags(self.calls.complete_with, &args)
             }
-            Completion::Answered(outcome) => self.answered(ticket, outcome),
+            Completion::Answered(outcome) => self.answered(number, outcome),
         };
         self.drain(flags);
     }
 
     /// An upstream has answered: that is more than plain values.
-    fn answered(&self, ticket: Arg<'_>, outcome: &Result<lf_core::upstream::Answer, CallError>) -> u32 {
+    fn answered(&self, ticket: f64, outcome: &Result<lf_core::upstream::Answer, CallError>) -> u32 {
         let answer = match outcome {
             Ok(answer) => answer,
             Err(error) => {
                 let text = error.to_string();
-                return self
-                    .flags(self.calls.complete_with, &[ticket, Arg::Nil, text.as_str().into(), error.label().into()]);
+                return self.flags(
+                    self.calls.complete_with,
+                    &[ticket.into(), Arg::Nil, text.as_str().into(), error.label().into()],
+                );
             }
         };
-        if answer.value.is_some() {
-            return self.valued(ticket, answer);
+        if let Some(value) = &answer.value {
+            return self.valued(ticket, value, answer);
         }
-        let mut args = vec![ticket, Arg::Bytes(&answer.body)];
+        let mut args = vec![ticket.into(), Arg::Bytes(&answer.body)];
         api::upstream::about(answer, |arg| args.push(arg));
         self.flags(self.calls.complete_with, &args)
     }
 
     /// Redis has answered a value, which may be a tree.
-    fn valued(&self, ticket: Arg<'_>, answer: &lf_core::upstream::Answer) -> u32 {
-        let Arg::Number(number) = ticket else { return 0 };
-        let value = match api::upstream::value_of(&self.lua, answer.value.as_ref()) {
+    fn valued(&self, ticket: f64, value: &RespValue, answer: &lf_core::upstream::Answer) -> u32 {
+        let value = match api::upstream::value_of(&self.lua, value) {
             Ok(value) => value,
             Err(error) => {
                 let text = error.to_string();
-                return self
-                    .flags(self.calls.complete_with, &[ticket, Arg::Nil, text.as_str().into(), "memory".into()]);
+                return self.flags(
+                    self.calls.complete_with,
+                    &[ticket.into(), Arg::Nil, text.as_str().into(), "memory".into()],
+                );
             }
         };
-        let args = (number, value, &*answer.server, answer.tries, answer.took.as_secs_f64(), answer.by_backup);
+        let args = (ticket, value, &*answer.server, answer.tries, answer.took.as_secs_f64(), answer.by_backup);
         self.watch.begin();
         let result = self.calls.complete.call::<u32>(args);
         self.watch.end();

@@ -339,7 +339,6 @@ impl HttpServer {
     }
 }
 
-/// The call has answered.
 /// The call is over. A script that has been at its request's inner parts may say that it has answered, and has not.
 fn settle(cx: &mut Cx<'_>) {
     if cx.awaits_answer() {
@@ -351,6 +350,7 @@ fn settle(cx: &mut Cx<'_>) {
     }
 }
 
+/// The call has answered.
 fn done(cx: &mut Cx<'_>, failed: bool) {
     let peer = cx.peer();
     if let Exchange::Running(mut running) = std::mem::take(cx.state) {

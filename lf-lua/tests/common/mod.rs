@@ -17,9 +17,10 @@ pub(crate) mod wire;
 use http::Answer;
 pub(crate) use patience::{PATIENCE, comes_true, until};
 use process::{Process, quiet};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread::JoinHandle;
 use tempfile::TempDir;
 use wire::Wire;
 
@@ -109,11 +110,13 @@ impl Program {
     }
 }
 
-/// Runs `body` for a request, after `main` in the main chunk; what it said, a line for each `say(...)`.
-pub(crate) fn said_by(main: &str, body: &str) -> String {
-    let program = Program::run(&format!(
-        r##"{main}
-        lf.http {{ listen = "127.0.0.1:0" }}:get("/", function(req, res)
+/// A script that runs `body` for a request, after `main` in the main chunk, where `server` is its server; it answers a line for
+/// each `say(...)`.
+pub(crate) fn saying(main: &str, body: &str) -> String {
+    format!(
+        r##"local server = lf.http {{ listen = "127.0.0.1:0" }}
+        {main}
+        server:get("/", function(req, res)
             local function say(...)
                 local parts = {{}}
                 for i = 1, select("#", ...) do parts[i] = tostring((select(i, ...))) end
@@ -121,8 +124,20 @@ pub(crate) fn said_by(main: &str, body: &str) -> String {
             end
             {body}
         end)"##
-    ));
-    program.text("/")
+    )
+}
+
+/// What such a script says.
+pub(crate) fn said_by(main: &str, body: &str) -> String {
+    Program::run(&saying(main, body)).text("/")
+}
+
+/// A server that talks to one client as it is told.
+pub(crate) fn once(talk: impl FnOnce(TcpStream) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let thread = std::thread::spawn(move || talk(listener.accept().unwrap().0));
+    (address, thread)
 }
 
 /// Runs a script that cannot be started; what the program says about it.

@@ -212,9 +212,7 @@ impl<'a> Reader<'a> {
         if waiting <= max {
             return Ok(());
         }
-        if crate::engine::is_overdue() {
-            return Err(Fault::Text("the call has used up its time".to_owned()));
-        }
+        crate::engine::in_time().map_err(Fault::Text)?;
         let entries = self.entries.drain(frame.start..);
         match &frame.table {
             None if frame.is_object => frame.table = Some(self.lua.create_table_from(entries)?),

@@ -100,30 +100,27 @@ fn compile(regex: &[u8], options: &[u8], counts_states: bool) -> Result<Compiled
         return Err(format!("a regular expression of {len} bytes; {TEXT_BYTES_MAX} at most: match less at once"));
     }
     let text = std::str::from_utf8(regex).map_err(|error| format!("a regular expression is to be UTF-8: {error}"))?;
-    let mut builder = RegexBuilder::new(text);
-    builder.unicode(false).size_limit(COMPILED_BYTES_MAX).dfa_size_limit(COMPILED_BYTES_MAX);
+    // Compiled and kept compiled (j, o) it is anyway.
+    if let Some(other) = options.iter().find(|option| !b"imsxujo".contains(option)) {
+        let option = char::from(*other);
+        return Err(format!("no option '{option}' of regular expressions; there are i, m, s, x, u, j and o"));
+    }
     let has = |option: u8| options.contains(&option);
+    let mut builder = RegexBuilder::new(text);
+    builder
+        .unicode(has(b'u'))
+        .case_insensitive(has(b'i'))
+        .multi_line(has(b'm'))
+        .dot_matches_new_line(has(b's'))
+        .ignore_whitespace(has(b'x'))
+        .size_limit(COMPILED_BYTES_MAX)
+        .dfa_size_limit(COMPILED_BYTES_MAX);
     let syntax = syntax::Config::new()
         .unicode(has(b'u'))
         .case_insensitive(has(b'i'))
         .multi_line(has(b'm'))
         .dot_matches_new_line(has(b's'))
         .ignore_whitespace(has(b'x'));
-    for option in options {
-        match option {
-            b'i' => builder.case_insensitive(true),
-            b'm' => builder.multi_line(true),
-            b's' => builder.dot_matches_new_line(true),
-            b'x' => builder.ignore_whitespace(true),
-            b'u' => builder.unicode(true),
-            // Compiled and kept compiled it is anyway.
-            b'j' | b'o' => &mut builder,
-            other => {
-                let option = char::from(*other);
-                return Err(format!("no option '{option}' of regular expressions; there are i, m, s, x, u, j and o"));
-            }
-        };
-    }
     let regex = builder.build().map_err(|error| {
         if let regex::Error::CompiledTooBig(limit) = error {
             return format!(

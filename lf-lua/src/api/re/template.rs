@@ -5,9 +5,6 @@ use super::cache::Compiled;
 /// What a replacement may grow to.
 const REPLACED_BYTES_MAX: usize = 256 << 20;
 
-/// The hook of the engine ends the call at its next instruction.
-const OVERDUE: &str = "the call has used up its time";
-
 enum Part<'a> {
     Text(&'a [u8]),
     Group(usize),
@@ -50,9 +47,7 @@ impl<'a> Template<'a> {
     pub(super) fn replace(&self, subject: &[u8], compiled: &Compiled, max: usize) -> Result<(Vec<u8>, usize), String> {
         let (mut out, mut count, mut copied, mut search) = (Vec::new(), 0, 0, 0);
         while search <= subject.len() && (max == 0 || count < max) {
-            if crate::engine::is_overdue() {
-                return Err(OVERDUE.to_owned());
-            }
+            crate::engine::in_time()?;
             let Some(found) = compiled.regex.captures_at(subject, search) else { break };
             let whole = found.get_match();
             out.extend_from_slice(&subject[copied..whole.start()]);

@@ -65,20 +65,14 @@ thread_local! {
 
 /// The function that all calls go through, made once: a VM that is full has no room for one.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Gate(c_int);
+pub(crate) struct Gate(Entry);
 
 impl Gate {
     /// Makes the function.
     pub(crate) fn new(lua: &Lua) -> mlua::Result<Self> {
-        let mut key = 0;
-        // SAFETY: `luaL_ref` takes the function that was pushed; errors are caught by `exec_raw`.
-        unsafe {
-            lua.exec_raw::<()>((), |state| {
-                ffi::lua_pushcfunction(state, invoke);
-                key = ffi::luaL_ref(state, ffi::LUA_REGISTRYINDEX);
-            })?;
-        }
-        Ok(Self(key))
+        // SAFETY: only `call` gets at it, which has left an invocation.
+        let gate = unsafe { lua.create_c_function(invoke)? };
+        Entry::new(lua, &gate).map(Self)
     }
 }
 
@@ -146,7 +140,7 @@ pub(crate) fn call(lua: &Lua, gate: Gate, entry: Entry, args: &[Arg<'_>]) -> Res
     // nothing is allocated, and fits into the room that every function has; the rest is protected.
     unsafe {
         let base = ffi::lua_gettop(state);
-        ffi::lua_rawgeti(state, ffi::LUA_REGISTRYINDEX, gate.0.into());
+        ffi::lua_rawgeti(state, ffi::LUA_REGISTRYINDEX, gate.0.0.into());
         let status = ffi::lua_pcall(state, 0, ffi::LUA_MULTRET, 0);
         let returned = Returned { state, base, count: ffi::lua_gettop(state) - base };
         if status == ffi::LUA_OK {

@@ -181,6 +181,11 @@ pub(crate) fn is_overdue() -> bool {
     unsafe { RUNNING.get().as_ref() }.is_some_and(Watch::is_overdue)
 }
 
+/// The same, as an error: the hook ends the script at its next instruction.
+pub(crate) fn in_time() -> Result<(), String> {
+    if is_overdue() { Err("the call has used up its time".to_owned()) } else { Ok(()) }
+}
+
 fn signal() -> c_int {
     libc::SIGRTMIN() + 7
 }
