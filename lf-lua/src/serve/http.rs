@@ -155,7 +155,9 @@ impl HttpServer {
             let (served, commands) = engine.http(request, body, stream, |whole| {
                 failed = whole.status >= 500;
                 let kind = whole.kind().map(String::from_utf8_lossy);
-                self.respond(cx, whole.status, kind.as_deref(), &whole.fields(), whole.body);
+                let fields = whole.fields();
+                let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                self.respond(cx, whole.status, kind.as_deref(), &fields, whole.body);
             });
             if served != Served::Suspended {
                 let what = format_args!("{} {} from {}", request.method, request.path, request.peer);
@@ -179,22 +181,22 @@ impl HttpServer {
         })?
     }
 
-    fn respond(&self, cx: &mut Cx<'_>, status: u16, kind: Option<&str>, fields: &[(String, String)], body: &[u8]) {
+    /// Answers. `kind` is the type: text if there is none, and not said where it is empty, as it is among the fields then.
+    fn respond(&self, cx: &mut Cx<'_>, status: u16, kind: Option<&str>, fields: &[(&str, &str)], body: &[u8]) {
         if body.len() > self.output_bytes_max {
             let limit = self.output_bytes_max;
             tracing::error!(bytes = body.len(), limit, "the answer is too large; send it in pieces with res:flush()");
             return cx.respond(500, &[TEXT], b"500 Internal Server Error\n");
         }
         let kind = match kind {
-            None => Some(TEXT),
-            Some("") => None,
-            Some(kind) => Some(("Content-Type", kind)),
+            Some("") => return cx.respond(status, fields, body),
+            Some(kind) => ("Content-Type", kind),
+            None => TEXT,
         };
         if fields.is_empty() {
-            return cx.respond(status, kind.as_slice(), body);
+            return cx.respond(status, &[kind], body);
         }
-        let mut all: Vec<(&str, &str)> = kind.into_iter().collect();
-        all.extend(fields.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let all: Vec<_> = std::iter::once(kind).chain(fields.iter().copied()).collect();
         cx.respond(status, &all, body);
     }
 
@@ -251,7 +253,7 @@ impl HttpServer {
     fn carry_out(&self, cx: &mut Cx<'_>, command: &Command<'_>) {
         match *command {
             Command::Respond { status, fields, body } => {
-                let fields: Vec<_> = fields.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+                let fields: Vec<_> = fields.iter().collect();
                 self.respond(cx, status, Some(""), &fields, body);
                 done(cx, status >= 500);
             }
