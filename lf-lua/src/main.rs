@@ -1,12 +1,11 @@
 //! Lua scripts as servers.
-#![forbid(unsafe_code)]
 
-use mimalloc::MiMalloc;
+mod allocator;
+
 use std::process::ExitCode;
 
-/// Lua allocates all the time, and small.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: allocator::Mimalloc = allocator::Mimalloc;
 
 fn main() -> ExitCode {
     lf_core::cli::run("lf-lua", lf_lua::program)

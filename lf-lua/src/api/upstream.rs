@@ -1,12 +1,12 @@
 //! `lf.upstream`: calls to other servers, for scripts.
 
-use crate::engine::{Arg, Completion, Host, Vm};
+use crate::engine::{Arg, Completion, Native, Reply, Runtime, Values, native};
 use lf_core::codec::NsheadHeader;
 use lf_core::upstream::{
     Answer, Balance, Call, HttpRequest, Limit, Probe, Protocol, RespValue, Servers, Upstream, UpstreamConfig,
 };
 use mlua::{Lua, LuaString, Table, Value};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What an upstream of a script is asked with when it is defined.
@@ -224,15 +224,35 @@ fn reaches_no_file(name: &str, config: &UpstreamConfig) -> mlua::Result<()> {
     if is_file { Err(wrong(name, "servers", "no files, for a script that runs with --untrusted")) } else { Ok(()) }
 }
 
+/// Begins a call; false if there is no such upstream in a server that runs.
+fn ask(runtime: &Runtime, ticket: f64, name: &str, call: Call) -> bool {
+    let (Some(vm), Some(remote)) = (runtime.vm(), runtime.host.remote()) else { return false };
+    let Some(upstream) = runtime.host.upstream(name) else { return false };
+    let group = vm.group;
+    upstream.call(remote, group, call, move |outcome| {
+        vm.complete(ticket, Completion::Answered(Box::new(outcome)));
+    });
+    true
+}
+
+/// `ask(ticket, name, body, seconds)`: a call of which nothing but its body is said, and a deadline for it.
+struct Ask;
+
+impl Native for Ask {
+    type Context = Runtime;
+
+    fn run(runtime: &Runtime, args: &Values) -> Reply {
+        let (Some(ticket), Some(name), Some(body)) = (args.number(0), args.bytes(1), args.bytes(2)) else {
+            return Reply::Bool(false);
+        };
+        runtime.deadline(ticket, args.number(3).unwrap_or(0.0));
+        Reply::Bool(std::str::from_utf8(name).is_ok_and(|name| ask(runtime, ticket, name, Call::new(body))))
+    }
+}
+
 /// Puts what the prelude needs for `lf.upstream` into `rt`.
-pub(crate) fn install(
-    lua: &Lua,
-    rt: &Table,
-    host: &Arc<Host>,
-    vm: &Arc<OnceLock<Weak<Vm>>>,
-    untrusted: bool,
-) -> mlua::Result<()> {
-    let by_define = Arc::clone(host);
+pub(crate) fn install(lua: &Lua, rt: &Table, runtime: &Arc<Runtime>, untrusted: bool) -> mlua::Result<()> {
+    let by_define = Arc::clone(runtime);
     rt.set(
         "upstream",
         lua.create_function(move |_, (name, options): (String, Table)| {
@@ -240,31 +260,24 @@ pub(crate) fn install(
             if untrusted {
                 reaches_no_file(&name, &config)?;
             }
-            let Some(upstreams) = by_define.upstreams.get() else { return Ok(()) };
+            let Some(upstreams) = by_define.host.upstreams.get() else { return Ok(()) };
             upstreams.add(&name, config).map(drop).map_err(mlua::Error::external)
         })?,
     )?;
-    let (by_call, of) = (Arc::clone(host), Arc::clone(vm));
+    rt.set("ask", native::<Ask>(lua, runtime)?)?;
+    let by_call = Arc::clone(runtime);
     rt.set(
         "call",
         lua.create_function(move |_, (ticket, name, what, options): (f64, LuaString, Value, Option<Table>)| {
             let call = call_of(&what, options.as_ref())?;
-            let (Some(vm), Some(remote)) = (of.get().and_then(Weak::upgrade), by_call.remote()) else {
-                return Ok(false);
-            };
-            let Some(upstream) = by_call.upstream(&name.to_string_lossy()) else { return Ok(false) };
-            let group = vm.group;
-            upstream.call(remote, group, call, move |outcome| {
-                vm.complete(ticket, Completion::Answered(Box::new(outcome)));
-            });
-            Ok(true)
+            Ok(ask(&by_call, ticket, &name.to_string_lossy(), call))
         })?,
     )?;
-    let by_look = Arc::clone(host);
+    let by_look = Arc::clone(runtime);
     rt.set(
         "upstream_servers",
         lua.create_function(move |lua, name: String| {
-            let upstream: Option<Upstream> = by_look.upstream(&name);
+            let upstream: Option<Upstream> = by_look.host.upstream(&name);
             upstream
                 .map(|upstream| lua.create_sequence_from(upstream.servers().iter().map(ToString::to_string)))
                 .transpose()

@@ -18,8 +18,8 @@ pub(crate) enum Command<'a> {
     Release,
     /// The script wants to hear of the connection's end.
     Watch,
-    /// A whole HTTP answer.
-    Respond { status: u16, fields: Fields<'a>, body: &'a [u8] },
+    /// A whole HTTP answer. `kind` is the type; empty if it is among the fields.
+    Respond { status: u16, kind: &'a [u8], fields: Fields<'a>, body: &'a [u8] },
     /// The head of an HTTP answer in pieces.
     Start { status: u16, fields: Fields<'a> },
     /// A piece of it.
@@ -76,10 +76,14 @@ pub(super) const PING: u8 = 13;
 pub(super) const CLOSE_SOCKET: u8 = 14;
 pub(super) const UNWANT: u8 = 15;
 
+/// What a command takes beside its texts, at most.
+const ROOM: usize = 16;
+
 impl<'a> Command<'a> {
     /// Appends the command.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let tagged = |out: &mut Vec<u8>, tag: u8, bytes: &[u8]| {
+            out.reserve(ROOM + bytes.len());
             out.push(tag);
             write_bytes(out, bytes);
         };
@@ -105,9 +109,11 @@ impl<'a> Command<'a> {
                 out.push(DRAINED);
                 out.extend_from_slice(&ticket.to_le_bytes());
             }
-            Self::Respond { status, fields, body } => {
+            Self::Respond { status, kind, fields, body } => {
+                out.reserve(ROOM + kind.len() + fields.0.len() + body.len());
                 out.push(RESPOND);
                 out.extend_from_slice(&status.to_le_bytes());
+                write_bytes(out, kind);
                 write_bytes(out, fields.0);
                 write_bytes(out, body);
             }
@@ -136,8 +142,8 @@ impl<'a> Command<'a> {
     }
 
     /// An answer with fields that [`write_field`] wrote.
-    pub(crate) fn respond(status: u16, fields: &'a [u8], body: &'a [u8]) -> Self {
-        Self::Respond { status, fields: Fields(fields), body }
+    pub(crate) fn respond(status: u16, kind: &'a [u8], fields: &'a [u8], body: &'a [u8]) -> Self {
+        Self::Respond { status, kind, fields: Fields(fields), body }
     }
 }
 
@@ -176,7 +182,10 @@ impl<'a> Reader<'a> {
             WANT => Command::Want(f64::from_le_bytes(self.take()?)),
             UNWANT => Command::Unwant(f64::from_le_bytes(self.take()?)),
             DRAINED => Command::Drained(f64::from_le_bytes(self.take()?)),
-            RESPOND => Command::Respond { status: self.u16()?, fields: Fields(self.bytes()?), body: self.bytes()? },
+            RESPOND => {
+                let (status, kind) = (self.u16()?, self.bytes()?);
+                Command::Respond { status, kind, fields: Fields(self.bytes()?), body: self.bytes()? }
+            }
             START => Command::Start { status: self.u16()?, fields: Fields(self.bytes()?) },
             CLOSE_SOCKET => Command::CloseSocket { code: self.u16()?, reason: self.bytes()? },
             _ => return None,
@@ -200,7 +209,7 @@ mod tests {
             Command::Drained(9.0),
             Command::Release,
             Command::Watch,
-            Command::respond(201, &fields, b"body"),
+            Command::respond(201, b"text/html", &fields, b"body"),
             Command::start(200, &fields),
             Command::Chunk(b""),
             Command::Finish,

@@ -3,11 +3,10 @@
 use super::command::{BINARY, CHUNK, CLOSE, Command, FINISH, PING, RELEASE, SEND, TEXT, WATCH, write_field};
 use super::host::Host;
 use super::seal::{Named, Seal};
-use super::sys;
+use super::sys::{self, Native, Reply, Values};
 use super::vm::{Compat, Completion, LoadError, Report, Source, Stage, Vm, header_of};
 use crate::api;
 use bstr::ByteSlice;
-use lf_core::Token;
 use lf_core::codec::{Codec, Nshead, NsheadFrame};
 use mlua::{Function, Lua, LuaString, Table};
 use parking_lot::Mutex;
@@ -51,9 +50,8 @@ const PRELUDE: [(&str, &str); 8] = [
 ];
 
 /// Where the functions that the prelude calls find things.
-#[derive(Clone)]
-struct Runtime {
-    host: Arc<Host>,
+pub(crate) struct Runtime {
+    pub(crate) host: Arc<Host>,
     stage: Arc<Mutex<Stage>>,
     vm: Arc<OnceLock<Weak<Vm>>>,
     seal: Seal,
@@ -70,12 +68,8 @@ fn failed(error: impl Into<String>) -> Done {
 }
 
 impl Runtime {
-    fn vm(&self) -> Option<Arc<Vm>> {
+    pub(crate) fn vm(&self) -> Option<Arc<Vm>> {
         self.vm.get()?.upgrade()
-    }
-
-    fn is_current(&self, token: Token) -> bool {
-        self.stage.lock().current == Some(token)
     }
 
     /// Carries a command out at the end of the turn if it is for the connection whose turn this is; else sends it.
@@ -141,7 +135,7 @@ impl Runtime {
         self.command(connection, &command)
     }
 
-    fn deadline(&self, ticket: f64, seconds: f64) {
+    pub(crate) fn deadline(&self, ticket: f64, seconds: f64) {
         // What is no time at all, such as NaN, is over at once.
         let wait = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(WAIT_MAX).min(WAIT_MAX);
         // A millisecond at least: who waits for no time at all would never let others have their turn.
@@ -156,6 +150,63 @@ impl Runtime {
         drop(stage);
         let peer = peer.or_else(|| Some(self.host.remote()?.look_at(token)?.peer));
         peer.map(|peer| peer.to_string())
+    }
+}
+
+/// `respond(slot, generation, status, body, type, fields)`: a whole answer; `fields` as name, value, name, value ..., or nil.
+struct Respond;
+
+impl Native for Respond {
+    type Context = Runtime;
+
+    fn run(runtime: &Runtime, args: &Values) -> Reply {
+        let (Some(slot), Some(generation), Some(body)) = (args.number(0), args.number(1), args.bytes(3)) else {
+            return Reply::Nil;
+        };
+        let (mut fields, mut name) = (Vec::new(), Vec::new());
+        let mut is_name = true;
+        args.each(5, |bytes| {
+            if is_name {
+                name.clear();
+                name.extend_from_slice(bytes);
+            } else {
+                write_field(&mut fields, &name, bytes);
+            }
+            is_name = !is_name;
+        });
+        let status = u16::try_from(args.u32(2)).unwrap_or(500);
+        let kind = args.bytes(4).unwrap_or_default();
+        runtime.command((slot, generation), &Command::respond(status, kind, &fields, body));
+        Reply::Nil
+    }
+}
+
+/// `head(slot, generation)`: the lines of the header fields, while the connection's turn lasts.
+struct HeadOf;
+
+impl Native for HeadOf {
+    type Context = Runtime;
+
+    fn run(runtime: &Runtime, args: &Values) -> Reply {
+        let named = args.number(0).zip(args.number(1));
+        let Some(token) = named.and_then(|named| runtime.seal.joined(named)) else { return Reply::Nil };
+        let stage = runtime.stage.lock();
+        if stage.current == Some(token) { Reply::bytes(&stage.head) } else { Reply::Nil }
+    }
+}
+
+/// `deadline(ticket, seconds)`: who waits with this ticket waits no longer.
+struct Deadline;
+
+impl Native for Deadline {
+    type Context = Runtime;
+
+    fn run(runtime: &Runtime, args: &Values) -> Reply {
+        let Some(seconds) = args.number_or_text(1) else { return Reply::Error(c"a number of seconds expected") };
+        if let Some(ticket) = args.number(0) {
+            runtime.deadline(ticket, seconds);
+        }
+        Reply::Nil
     }
 }
 
@@ -180,8 +231,8 @@ fn refusal(address: &str, untrusted: bool) -> Option<&'static str> {
     (untrusted && address.starts_with("unix:")).then_some("socket files are not for scripts that run with --untrusted")
 }
 
-fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Result<()> {
-    let of = || runtime.clone();
+fn connection_functions(lua: &Lua, rt: &Table, runtime: &Arc<Runtime>) -> mlua::Result<()> {
+    let of = || Arc::clone(runtime);
     let r = of();
     rt.set(
         "bytes",
@@ -226,19 +277,12 @@ fn connection_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Resul
     )
 }
 
-fn answer_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Result<()> {
-    type Respond = (f64, f64, u16, Option<Table>, LuaString);
+fn answer_functions(lua: &Lua, rt: &Table, runtime: &Arc<Runtime>) -> mlua::Result<()> {
     type CloseSocket = (f64, f64, u16, LuaString);
     type Rpc = (f64, f64, bool, Option<f64>, Option<f64>, Option<f64>, Option<LuaString>, Option<f64>, LuaString);
-    let of = || runtime.clone();
-    let r = of();
-    rt.set(
-        "respond",
-        lua.create_function(move |_, (slot, generation, status, fields, body): Respond| {
-            let fields = fields_of(fields.as_ref())?;
-            Ok(r.command((slot, generation), &Command::respond(status, &fields, &body.as_bytes())))
-        })?,
-    )?;
+    rt.set("respond", sys::native::<Respond>(lua, runtime)?)?;
+    rt.set("head", sys::native::<HeadOf>(lua, runtime)?)?;
+    let of = || Arc::clone(runtime);
     let r = of();
     rt.set(
         "start",
@@ -272,17 +316,6 @@ fn answer_functions(lua: &Lua, rt: &Table, runtime: &Runtime) -> mlua::Result<()
             r.bytes((slot, generation), SEND, &frame);
             Ok(r.plain((slot, generation), RELEASE))
         })?,
-    )?;
-    let r = of();
-    rt.set(
-        "head",
-        lua.create_function(move |lua, at: Named| {
-            if !r.seal.joined(at).is_some_and(|token| r.is_current(token)) {
-                return Ok(None);
-            }
-            let stage = r.stage.lock();
-            lua.create_string(&stage.head).map(Some)
-        })?,
     )
 }
 
@@ -291,24 +324,17 @@ fn shown(text: &[u8]) -> &bstr::BStr {
     text[..text.len().min(LOG_BYTES_MAX)].as_bstr()
 }
 
-fn other_functions(lua: &Lua, rt: &Table, runtime: &Runtime, number: u64) -> mlua::Result<()> {
-    let r = runtime.clone();
-    rt.set(
-        "deadline",
-        lua.create_function(move |_, (ticket, seconds): (f64, f64)| {
-            r.deadline(ticket, seconds);
-            Ok(())
-        })?,
-    )?;
+fn other_functions(lua: &Lua, rt: &Table, runtime: &Arc<Runtime>, number: u64) -> mlua::Result<()> {
+    rt.set("deadline", sys::native::<Deadline>(lua, runtime)?)?;
     rt.set(
         "now",
         lua.create_function(|_, ()| {
             Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64()))
         })?,
     )?;
-    let r = runtime.clone();
+    let r = Arc::clone(runtime);
     rt.set("request_id", lua.create_function(move |_, ()| Ok(r.host.request_id()))?)?;
-    let r = runtime.clone();
+    let r = Arc::clone(runtime);
     rt.set(
         "vm",
         lua.create_function(move |lua, ()| {
@@ -323,7 +349,7 @@ fn other_functions(lua: &Lua, rt: &Table, runtime: &Runtime, number: u64) -> mlu
             Ok(())
         })?,
     )?;
-    let r = runtime.clone();
+    let r = Arc::clone(runtime);
     let untrusted = runtime.untrusted;
     rt.set(
         "connect",
@@ -340,7 +366,7 @@ fn other_functions(lua: &Lua, rt: &Table, runtime: &Runtime, number: u64) -> mlu
             Ok(())
         })?,
     )?;
-    let r = runtime.clone();
+    let r = Arc::clone(runtime);
     rt.set(
         "look_up",
         lua.create_function(move |_, (ticket, name): (f64, String)| {
@@ -403,20 +429,20 @@ pub(super) fn install(
     if source.untrusted {
         lua.set_memory_limit(host.limits.vm_bytes)?;
     }
-    let runtime = Runtime {
+    let runtime = Arc::new(Runtime {
         host: Arc::clone(host),
         stage: Arc::clone(stage),
         vm: Arc::clone(vm),
         seal: seal.clone(),
         untrusted: source.untrusted,
-    };
+    });
     let rt = lua.create_table()?;
     TAGS.into_iter().try_for_each(|(name, tag)| rt.set(name, tag))?;
     connection_functions(lua, &rt, &runtime)?;
     answer_functions(lua, &rt, &runtime)?;
     log_functions(lua, &rt)?;
     other_functions(lua, &rt, &runtime, watch.number)?;
-    api::upstream::install(lua, &rt, host, vm, source.untrusted)?;
+    api::upstream::install(lua, &rt, &runtime, source.untrusted)?;
     crate::serve::install_names(lua, &rt, seal)?;
     let internals = lua.create_table()?;
     let lf = lua.create_table()?;

@@ -8,13 +8,13 @@ use super::seal::Seal;
 use super::sys::{self, Arg, Entry, Gate, Returned};
 use crate::api;
 use crate::script::Framing;
+use hashbrown::{HashMap, HashSet};
 use lf_core::codec::NsheadHeader;
 use lf_core::strand::{Actor, Owner, Strand};
 use lf_core::upstream::{CallError, RespValue};
 use lf_core::{Peer, Token};
 use mlua::{Function, Lua, Table};
 use parking_lot::Mutex;
-use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -699,7 +699,8 @@ impl Engine {
         if let Some(value) = &answer.value {
             return self.valued(ticket, value, answer);
         }
-        let mut args = vec![ticket.into(), Arg::Bytes(&answer.body)];
+        let mut args = Vec::with_capacity(12 + 2 * answer.headers.len());
+        args.extend([ticket.into(), Arg::Bytes(&answer.body)]);
         api::upstream::about(answer, |arg| args.push(arg));
         self.flags(self.calls.complete_with, &args)
     }

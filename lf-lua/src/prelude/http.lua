@@ -260,12 +260,7 @@ local function finish(res, ok, status, body, kind, fields)
         return more()
     end
     if res._away then
-        if kind ~= "" then
-            fields = fields or {}
-            fields[#fields + 1] = "Content-Type"
-            fields[#fields + 1] = kind or "text/plain; charset=utf-8"
-        end
-        rt.respond(res._slot, res._generation, status, fields, body)
+        rt.respond(res._slot, res._generation, status, body, kind or "text/plain; charset=utf-8", fields)
         return more()
     end
     return more(), status, body, kind, fields

@@ -3,6 +3,7 @@
 local rt, I, lf = ...
 
 local type, error, setmetatable, select, pairs = type, error, setmetatable, select, pairs
+local ask, ticket, wait = rt.ask, I.ticket, I.wait
 
 local Upstream = { __metatable = false }
 Upstream.__index = Upstream
@@ -28,26 +29,32 @@ end
 local function answered(body, server, tries, took, by_backup, status, id, version, log_id, reserved, provider, ...)
     -- An error, and its kind.
     if body == nil then return nil, server, tries end
-    local about = { server = server, tries = tries, took = took, status = status }
-    if by_backup then about.by_backup = true end
-    if status then
-        about.headers = headers_of(...)
-    elseif log_id then
-        about.id, about.version, about.log_id, about.reserved, about.provider = id, version, log_id, reserved, provider
+    -- Whole from the start: a table that grows is made several times.
+    if log_id then
+        return body, {
+            server = server, tries = tries, took = took, by_backup = by_backup or nil,
+            id = id, version = version, log_id = log_id, reserved = reserved, provider = provider,
+        }
     end
-    return body, about
+    local headers = status and headers_of(...) or nil
+    return body, { server = server, tries = tries, took = took, by_backup = by_backup or nil, status = status, headers = headers }
 end
 
 -- The answer's body (of redis, its value) and what else is known of it; or nil, an error and its kind.
 function Upstream:call(body, options)
-    local ticket = I.ticket()
-    -- The upstream keeps the time; this is for the case that it cannot.
-    rt.deadline(ticket, (options and options.timeout or 3600) + 1)
-    if not rt.call(ticket, self.name, body, options) then
+    local of, asked = ticket(), nil
+    -- The upstream keeps the time; the deadline is for the case that it cannot.
+    if options == nil and type(body) == "string" then
+        asked = ask(of, self.name, body, 3601)
+    else
+        rt.deadline(of, (options and options.timeout or 3600) + 1)
+        asked = rt.call(of, self.name, body, options)
+    end
+    if not asked then
         I.cancel()
         return nil, "there is no upstream " .. self.name .. " in a server that runs", "no_upstream"
     end
-    return answered(I.wait())
+    return answered(wait())
 end
 
 -- HTTP: the same with a method and a path.

@@ -252,9 +252,9 @@ impl HttpServer {
     /// Does what the script wants of the connection.
     fn carry_out(&self, cx: &mut Cx<'_>, command: &Command<'_>) {
         match *command {
-            Command::Respond { status, fields, body } => {
+            Command::Respond { status, kind, fields, body } => {
                 let fields: Vec<_> = fields.iter().collect();
-                self.respond(cx, status, Some(""), &fields, body);
+                self.respond(cx, status, Some(&String::from_utf8_lossy(kind)), &fields, body);
                 done(cx, status >= 500);
             }
             Command::Start { status, fields } => {

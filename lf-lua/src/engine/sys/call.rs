@@ -81,13 +81,16 @@ struct Invocation<'a> {
     args: &'a [Arg<'a>],
 }
 
-/// What a call has returned; on the stack, so it is read before anything else is called.
-pub(crate) struct Returned {
-    state: *mut ffi::lua_State,
+/// Values on the stack: read before anything else is called.
+pub(crate) struct Values {
+    pub(super) state: *mut ffi::lua_State,
     /// Below the first value.
-    base: c_int,
-    count: c_int,
+    pub(super) base: c_int,
+    pub(super) count: c_int,
 }
+
+/// What a call has returned.
+pub(crate) struct Returned(Values);
 
 /// A number as scripts expect it: with Lua 5.4, whole ones are integers, which show without a fraction.
 ///
@@ -142,7 +145,7 @@ pub(crate) fn call(lua: &Lua, gate: Gate, entry: Entry, args: &[Arg<'_>]) -> Res
         let base = ffi::lua_gettop(state);
         ffi::lua_rawgeti(state, ffi::LUA_REGISTRYINDEX, gate.0.0.into());
         let status = ffi::lua_pcall(state, 0, ffi::LUA_MULTRET, 0);
-        let returned = Returned { state, base, count: ffi::lua_gettop(state) - base };
+        let returned = Returned(Values { state, base, count: ffi::lua_gettop(state) - base });
         if status == ffi::LUA_OK {
             return Ok(returned);
         }
@@ -154,11 +157,19 @@ pub(crate) fn call(lua: &Lua, gate: Gate, entry: Entry, args: &[Arg<'_>]) -> Res
 impl Drop for Returned {
     fn drop(&mut self) {
         // SAFETY: the stack was that high before the call, and nothing of ours is above.
-        unsafe { ffi::lua_settop(self.state, self.base) }
+        unsafe { ffi::lua_settop(self.0.state, self.0.base) }
     }
 }
 
-impl Returned {
+impl std::ops::Deref for Returned {
+    type Target = Values;
+
+    fn deref(&self) -> &Values {
+        &self.0
+    }
+}
+
+impl Values {
     fn index(&self, place: c_int) -> Option<c_int> {
         (place < self.count).then_some(self.base + 1 + place)
     }
@@ -168,6 +179,13 @@ impl Returned {
         let index = self.index(place)?;
         // SAFETY: the index is on the stack.
         unsafe { (ffi::lua_type(self.state, index) == ffi::LUA_TNUMBER).then(|| ffi::lua_tonumber(self.state, index)) }
+    }
+
+    /// The same, and what a string says that reads as a number.
+    pub(crate) fn number_or_text(&self, place: c_int) -> Option<f64> {
+        let index = self.index(place)?;
+        // SAFETY: the index is on the stack; reading a number of a string leaves it as it is.
+        unsafe { (ffi::lua_isnumber(self.state, index) != 0).then(|| ffi::lua_tonumber(self.state, index)) }
     }
 
     /// A number as one of 32 bits; 0 if it is none.

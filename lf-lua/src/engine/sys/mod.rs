@@ -8,8 +8,10 @@
 mod call;
 #[cfg(feature = "lua54")]
 mod coroutine;
+mod native;
 
-pub(crate) use call::{Arg, Entry, Gate, Returned, call};
+pub(crate) use call::{Arg, Entry, Gate, Returned, Values, call};
+pub(crate) use native::{Native, Reply, native};
 
 use super::vm::LoadError;
 use mlua::{Lua, LuaOptions, StdLib, ffi};
