@@ -151,7 +151,7 @@ fn an_answer_over_a_shared_redis_connection_is_that_of_its_call() {
             }
         }
     });
-    let config = UpstreamConfig { protocol: Protocol::Redis, pipeline: 8, ..lines_to([backend.at]) };
+    let config = UpstreamConfig { protocol: Protocol::Redis, pipeline: Some(8), ..lines_to([backend.at]) };
     churn(
         config,
         |body| Call::redis(["ECHO", body]),

@@ -91,8 +91,9 @@ pub struct UpstreamConfig {
     pub idle_timeout: Duration,
     /// Connections to one server at most; each group has its share of them, at least one. Default 1024.
     pub max_connections: usize,
-    /// Commands in flight on one connection to redis at most. Default 128.
-    pub pipeline: usize,
+    /// Calls in flight on one connection at most; the server has to answer them in their order. `None`, the default: 128 with
+    /// redis, else 1. Not with HTTP.
+    pub pipeline: Option<usize>,
     /// Calls that wait for a connection at most, for each server in each group. Default 1024.
     pub queue: usize,
     /// How long connecting may take. Default 1 s.
@@ -131,7 +132,7 @@ impl Default for UpstreamConfig {
             keepalive: 64,
             idle_timeout: Duration::from_secs(60),
             max_connections: 1024,
-            pipeline: 128,
+            pipeline: None,
             queue: 1024,
             connect_timeout: Duration::from_secs(1),
             timeout: Duration::from_secs(5),
@@ -236,7 +237,7 @@ impl UpstreamConfig {
         }
         let counts = [
             ("max_connections", self.max_connections),
-            ("pipeline", self.pipeline),
+            ("pipeline", self.pipeline.unwrap_or(1)),
             ("limit", if let Limit::Constant(count) = self.limit { count } else { 1 }),
             ("limit.min", if let Limit::Adaptive { min, .. } = self.limit { min } else { 1 }),
         ];
@@ -244,6 +245,9 @@ impl UpstreamConfig {
             if !(1..=COUNT_MAX).contains(&count) {
                 return wrong(setting, count.to_string(), "from 1 to 1000000");
             }
+        }
+        if let (Protocol::Http, Some(count @ 2..)) = (self.protocol, self.pipeline) {
+            return wrong("pipeline", count.to_string(), "1, because calls over HTTP do not share a connection");
         }
         for (setting, count) in [("keepalive", self.keepalive), ("queue", self.queue)] {
             if count > COUNT_MAX {
@@ -260,9 +264,14 @@ impl UpstreamConfig {
 
     /// Calls in flight on one connection.
     pub(super) fn calls_per_connection(&self) -> usize {
-        match self.protocol {
-            Protocol::Redis => self.pipeline,
+        self.pipeline.unwrap_or(match self.protocol {
+            Protocol::Redis => 128,
             Protocol::Nshead | Protocol::Http | Protocol::Len32 | Protocol::Line => 1,
-        }
+        })
+    }
+
+    /// Whether a connection may have several.
+    pub(super) fn pipelines(&self) -> bool {
+        self.calls_per_connection() > 1
     }
 }

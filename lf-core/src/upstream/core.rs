@@ -264,7 +264,7 @@ impl Core {
         match self.base.links.connect(&bound.remote, flight.group, &server.address, &options, state) {
             Ok(token) => {
                 link.name(token);
-                if self.config.calls_per_connection() > 1 {
+                if self.config.pipelines() {
                     pool.offer(self, &link);
                 }
                 // Until it is connected, it has no timer of its own.

@@ -41,6 +41,8 @@ pub(super) struct Link {
     /// It takes no further call.
     shunned: AtomicBool,
     closed: AtomicBool,
+    /// Whoever serves it has been told to look at it, and has not done so yet.
+    poked: AtomicBool,
     /// Some of an answer has come.
     begun: Arc<AtomicBool>,
     inbox: Mutex<Inbox>,
@@ -56,6 +58,7 @@ impl Link {
             free: AtomicBool::new(false),
             shunned: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            poked: AtomicBool::new(false),
             begun: Arc::default(),
             inbox: Mutex::default(),
         }
@@ -116,21 +119,37 @@ impl Link {
         std::mem::take(&mut inbox.attempts)
     }
 
-    /// Has whoever serves the link look at it. One that is not open yet looks at it then.
+    /// Has whoever serves the link look at it. One that is not open yet looks at it then. One that takes several calls does so
+    /// once the events that are being served are through: their calls go out with one system call.
     pub(super) fn poke(&self, core: &Core) {
         let token = self.token.load(Ordering::Acquire);
         let Some(bound) = core.base.bound.get() else { return };
         if token == NO_TOKEN {
             return;
         }
-        match bound.remote.send(Token::from_bits(token), Message::clone(&POKE)) {
+        let token = Token::from_bits(token);
+        let told = if core.config.pipelines() {
+            // Behind what was pushed: whoever clears it sees that.
+            if self.poked.swap(true, Ordering::AcqRel) {
+                return;
+            }
+            bound.remote.post(token, Message::clone(&POKE))
+        } else {
+            bound.remote.send(token, Message::clone(&POKE)).map(drop)
+        };
+        match told {
             // Who is gone has told about its end, or will.
-            Ok(_) | Err(SendError::Gone) => {}
+            Ok(()) | Err(SendError::Gone) => {}
             // It will not hear of what is in its inbox, so it ends.
             Err(SendError::Full | SendError::ServerFull) => {
-                bound.remote.close(Token::from_bits(token));
+                bound.remote.close(token);
             }
         }
+    }
+
+    /// It is being looked at: who comes from now on has to tell again.
+    fn looks(&self) {
+        self.poked.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -170,7 +189,7 @@ impl LinkState {
     }
 
     fn pipelines(&self) -> bool {
-        self.core.config.calls_per_connection() > 1
+        self.core.config.pipelines()
     }
 
     fn place(&self) -> Place {
@@ -191,6 +210,7 @@ fn link_of<'a>(cx: &'a mut Context<'_, Wire, State>) -> Option<&'a mut LinkState
 /// Writes what waits in the inbox.
 fn pump(cx: Cx<'_, '_>) {
     let Some(state) = link_of(cx) else { return };
+    state.link.looks();
     if !state.pipelines() && state.flying.front().is_some_and(|attempt| attempt.flight.is_over()) {
         // Its answer is wanted no more, and must not meet another call.
         return cx.abort();

@@ -28,12 +28,16 @@ fn optional_seconds(options: &Options, upstream: &str, name: &str) -> mlua::Resu
 }
 
 fn count(options: &Options, upstream: &str, name: &str, otherwise: usize) -> mlua::Result<usize> {
-    let Some(count) = options.get::<Option<f64>>(name)? else { return Ok(otherwise) };
+    Ok(optional_count(options, upstream, name)?.unwrap_or(otherwise))
+}
+
+fn optional_count(options: &Options, upstream: &str, name: &str) -> mlua::Result<Option<usize>> {
+    let Some(count) = options.get::<Option<f64>>(name)? else { return Ok(None) };
     if !(0.0..=1e15).contains(&count) || count.fract() != 0.0 {
         return Err(wrong(upstream, &format!("{name} = {count}"), "a whole number from 0 expected"));
     }
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
-    Ok(count as usize)
+    Ok(Some(count as usize))
 }
 
 fn one_of<T>(options: &Options, upstream: &str, name: &str, values: &[(&str, T)]) -> mlua::Result<T>
@@ -118,7 +122,7 @@ fn config_of(name: &str, options: &Options) -> mlua::Result<UpstreamConfig> {
         keepalive: count(options, name, "keepalive", base.keepalive)?,
         idle_timeout: seconds(options, name, "idle_timeout", base.idle_timeout)?,
         max_connections: count(options, name, "max_connections", base.max_connections)?,
-        pipeline: count(options, name, "pipeline", base.pipeline)?,
+        pipeline: optional_count(options, name, "pipeline")?,
         queue: count(options, name, "queue", base.queue)?,
         connect_timeout: seconds(options, name, "connect_timeout", base.connect_timeout)?,
         timeout: seconds(options, name, "timeout", base.timeout)?,
