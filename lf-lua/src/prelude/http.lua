@@ -124,7 +124,7 @@ local HeaderTable = {
     __call = function(header, first, second)
         -- `res.header{...}` and `res:header{...}`; `res:header(name, value)` too.
         local fields = first
-        if type(first) == "table" and rawget(first, "_slot") then fields = second end
+        if type(first) == "table" and rawget(first, "_req") then fields = second end
         if type(fields) ~= "table" then error("a table of header fields expected, got " .. type(fields), 2) end
         for name, value in pairs(fields) do header[name] = value end
     end,
@@ -206,7 +206,8 @@ local function begin(res)
         fields[#fields + 1] = res._type
     end
     res._started = true
-    return rt.start(res._slot, res._generation, res.status, fields)
+    local req = res._req
+    return rt.start(req._slot, req._generation, res.status, fields)
 end
 
 -- Sends what was written so far, and waits until the client has room for more. nil and an error if it has gone.
@@ -216,12 +217,12 @@ function Response:flush(seconds)
         local ok, err = begin(self)
         if not ok then return nil, err end
     end
-    local body = taken(self)
+    local body, req = taken(self), self._req
     if body ~= "" then
-        local ok, err = rt.bytes(self._slot, self._generation, rt.CHUNK, body)
+        local ok, err = rt.bytes(req._slot, req._generation, rt.CHUNK, body)
         if not ok then return nil, err end
     end
-    return I.drained(self, seconds or 60)
+    return I.drained(req, seconds or 60)
 end
 
 -- What is to be answered. Here, in the call's own task, because it may call the script's functions.
@@ -246,21 +247,22 @@ end
 -- The answer, at the end of the call: to whom called if that is still there, else over to the connection.
 local function finish(res, ok, status, body, kind, fields)
     if not ok then status, body = nil, body end
+    local req = res._req
     res._over = true
     if not status then
         rt.failed(rt.request_id(), body)
         status, body, kind, fields = 500, "500 Internal Server Error\n", nil, nil
         if res._started then
-            rt.plain(res._slot, res._generation, rt.CLOSE)
+            rt.plain(req._slot, req._generation, rt.CLOSE)
             return more()
         end
     elseif res._started then
-        if body ~= "" then rt.bytes(res._slot, res._generation, rt.CHUNK, body) end
-        rt.plain(res._slot, res._generation, rt.FINISH)
+        if body ~= "" then rt.bytes(req._slot, req._generation, rt.CHUNK, body) end
+        rt.plain(req._slot, req._generation, rt.FINISH)
         return more()
     end
     if res._away then
-        rt.respond(res._slot, res._generation, status, body, kind or "text/plain; charset=utf-8", fields)
+        rt.respond(req._slot, req._generation, status, body, kind or "text/plain; charset=utf-8", fields)
         return more()
     end
     return more(), status, body, kind, fields
@@ -292,10 +294,10 @@ local function request(method, path, query, slot, generation, name, ...)
     return req
 end
 
-local function response(req, slot, generation)
+-- Eight names with `header`: one more, and the table is twice as large.
+local function response(req)
     return setmetatable({
-        false, status = 200, _n = 0, _slot = slot, _generation = generation, _req = req,
-        _type = false, _started = false, _over = false, _away = false,
+        false, status = 200, _n = 0, _req = req, _type = false, _started = false, _over = false, _away = false,
     }, Response)
 end
 
@@ -303,7 +305,7 @@ end
 function I.http(handler, slot, generation, method, path, query, body, ...)
     local req = request(method, path, query, slot, generation, ...)
     req._body = body
-    local res = response(req, slot, generation)
+    local res = response(req)
     return I.start(call, res, finish, suspended, handlers[handler], req, res)
 end
 
@@ -311,7 +313,7 @@ end
 function I.http_stream(handler, slot, generation, method, path, query, _, ...)
     local req = request(method, path, query, slot, generation, ...)
     req._stream = true
-    local res = response(req, slot, generation)
+    local res = response(req)
     return I.start(call, res, finish, suspended, handlers[handler], req, res)
 end
 

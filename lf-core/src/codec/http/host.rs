@@ -29,9 +29,21 @@ fn is_name(mut name: &[u8]) -> bool {
 }
 
 /// Unreserved characters and the delimiters that may stand in a name.
-const fn is_plain(byte: u8) -> bool {
-    matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~'
-        | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
+static IS_PLAIN: [bool; 256] = {
+    let mut is_plain = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[allow(clippy::cast_possible_truncation, reason = "below 256")]
+        let this = byte as u8;
+        is_plain[byte] = matches!(this, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~'
+            | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
+        byte += 1;
+    }
+    is_plain
+};
+
+fn is_plain(byte: u8) -> bool {
+    IS_PLAIN[usize::from(byte)]
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! Heads of answers. No line break gets into one that we did not put there.
 
 use super::head::list;
+use crate::sys::clock;
 use std::cell::Cell;
 use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
-/// Bytes of a date.
-const DATE_BYTES: usize = 29;
+/// Bytes of `Date` with its line break.
+const DATE_BYTES: usize = b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n".len();
+/// What a head needs beside its fields, as a rule.
+const HEAD_BYTES: usize = 128;
 
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -48,6 +51,7 @@ pub(super) fn head(
     persistence: Persistence,
 ) -> Result<(), &'static str> {
     let before = out.len();
+    out.reserve(HEAD_BYTES + fields.iter().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>());
     let written = lines(out, status, fields, length, persistence);
     if written.is_err() {
         out.truncate(before);
@@ -136,15 +140,31 @@ fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 /// A field whose value is a number, in decimal.
 fn number(out: &mut Vec<u8>, name: &[u8], value: usize) {
     out.extend_from_slice(name);
-    let _ = write!(out, "{value}\r\n");
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
+/// The characters of a token (RFC 9110, section 5.6.2).
+static IS_TOKEN: [bool; 256] = {
+    let mut is_token = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[allow(clippy::cast_possible_truncation, reason = "below 256")]
+        let this = byte as u8;
+        is_token[byte] = this.is_ascii_alphanumeric()
+            || matches!(this, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~');
+        byte += 1;
+    }
+    is_token
+};
+
 fn check(name: &str, value: &str) -> Result<(), &'static str> {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(is_token) {
+    if name.is_empty() || !name.bytes().all(|byte| IS_TOKEN[usize::from(byte)]) {
         return Err("the name of a header field is no token");
     }
-    if !value.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f)) {
+    // All of them, without a way out: that takes many at a time.
+    let is_control = |byte: u8| (byte < b' ' && byte != b'\t') || byte == 0x7f;
+    if value.bytes().fold(false, |found, byte| found | is_control(byte)) {
         return Err("the value of a header field has a control character");
     }
     if name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding") {
@@ -154,16 +174,16 @@ fn check(name: &str, value: &str) -> Result<(), &'static str> {
 }
 
 fn write_date(out: &mut Vec<u8>) {
-    let now = SystemTime::now();
-    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (mut cached, mut date) = DATE.get();
+    let second = clock::unix_s();
+    let (mut cached, mut line) = DATE.get();
     if cached != second {
-        let text = httpdate::fmt_http_date(now);
-        let Some(fresh) = text.as_bytes().first_chunk() else { return };
-        (cached, date) = (second, *fresh);
-        DATE.set((cached, date));
+        let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
+        let fresh = format!("Date: {text}\r\n");
+        let Some(fresh) = fresh.as_bytes().first_chunk() else { return };
+        (cached, line) = (second, *fresh);
+        DATE.set((cached, line));
     }
-    field(out, b"Date", &date);
+    out.extend_from_slice(&line);
 }
 
 /// A whole answer that says what was wrong, and that the connection ends.
