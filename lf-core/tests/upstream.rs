@@ -185,6 +185,22 @@ fn redis_commands_share_a_connection_and_are_answered_in_order() {
 }
 
 #[test]
+fn calls_share_a_connection_where_they_are_told_to_and_never_over_http() {
+    let caller = Caller::new();
+    let backend = Backend::echo("b");
+    let config = lines_to([backend.at]);
+    let be = caller.add(UpstreamConfig { pipeline: Some(100), ..config.clone() });
+    let pending: Vec<_> = (0..500).map(|n| caller.begin(&be, Call::new(n.to_string()))).collect();
+    for (n, call) in pending.into_iter().enumerate() {
+        assert_eq!(call.outcome().unwrap().body, format!("b:{n}").into_bytes());
+    }
+    assert!(backend.connections() <= 10, "{} connections", backend.connections());
+    let wrong = UpstreamConfig { protocol: Protocol::Http, pipeline: Some(2), ..config };
+    let error = caller.upstreams.add("web", wrong).unwrap_err().to_string();
+    assert!(error.contains("upstream web: pipeline = 2 is out of range: 1, because"), "{error}");
+}
+
+#[test]
 fn unix_sockets_are_servers_too() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("backend");

@@ -115,6 +115,13 @@ fn an_answer_over_lines_is_that_of_its_call() {
 }
 
 #[test]
+fn an_answer_over_a_shared_connection_of_lines_is_that_of_its_call() {
+    let backends = line_backends();
+    let config = UpstreamConfig { pipeline: Some(8), ..lines_to(backends.iter().map(|backend| backend.at)) };
+    churn(config, |body| Call::new(body), check_line);
+}
+
+#[test]
 fn an_answer_is_that_of_its_call_also_when_two_servers_are_asked() {
     let backends = line_backends();
     let config = UpstreamConfig {
@@ -127,6 +134,15 @@ fn an_answer_is_that_of_its_call_also_when_two_servers_are_asked() {
 
 #[test]
 fn an_answer_over_nshead_is_that_of_its_call() {
+    over_nshead(None);
+}
+
+#[test]
+fn an_answer_over_a_shared_connection_of_nshead_is_that_of_its_call() {
+    over_nshead(Some(8));
+}
+
+fn over_nshead(pipeline: Option<usize>) {
     let backend = Backend::start(|visit| {
         while let Some(head) = visit.read(36) {
             let len = u32::from_le_bytes(head[32..36].try_into().unwrap()) as usize;
@@ -136,7 +152,7 @@ fn an_answer_over_nshead_is_that_of_its_call() {
             }
         }
     });
-    let config = UpstreamConfig { protocol: Protocol::Nshead, ..lines_to([backend.at]) };
+    let config = UpstreamConfig { protocol: Protocol::Nshead, pipeline, ..lines_to([backend.at]) };
     churn(config, |body| Call::new(body), |body, answer| assert_eq!(answer.body, body.as_bytes()));
 }
 
