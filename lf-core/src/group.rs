@@ -5,6 +5,7 @@ use crate::baton::Baton;
 use crate::config::{Config, Promotion};
 use crate::conn::{Slot, Table};
 use crate::error::Error;
+use crate::manners::Manners;
 use crate::sys::claim::Notes;
 use crate::sys::epoll::{Epoll, Mask};
 use crate::sys::eventfd::EventFd;
@@ -54,6 +55,9 @@ pub(crate) struct Group {
     /// Every worker waits for events, and some may sleep while another is awake.
     pub(crate) all_wait: bool,
     pub(crate) baton: CachePadded<Baton>,
+    /// The seat of who leads, or led last.
+    leading: AtomicUsize,
+    manners: Box<[Manners]>,
     /// A batch slot for each worker that may ever be.
     pub(crate) batches: Box<[Batch]>,
     /// Events that leaders have done; the monitor looks whether it moves.
@@ -88,6 +92,8 @@ impl Group {
             wake,
             all_wait: config.promotion == Promotion::Kernel,
             baton: CachePadded::new(Baton::new(config.workers_max)),
+            leading: AtomicUsize::new(0),
+            manners: (0..config.workers_max).map(|_| Manners::new()).collect(),
             batches: (0..config.workers_max).map(|_| Batch::new(batch_events)).collect(),
             progress: CachePadded::new(AtomicU64::new(0)),
             timers: Timers::new(),
@@ -96,6 +102,20 @@ impl Group {
             shed: AtomicU64::new(0),
             workers: AtomicUsize::new(0),
         })
+    }
+
+    /// How who leads behaves towards the others; stays right as long as the lead does.
+    pub(crate) fn manners_of_leader(&self) -> &Manners {
+        &self.manners[self.leading.load(Ordering::Acquire)]
+    }
+
+    pub(crate) fn manners_of(&self, seat: usize) -> &Manners {
+        &self.manners[seat]
+    }
+
+    /// Who has taken the lead sits there.
+    pub(crate) fn is_led_from(&self, seat: usize) {
+        self.leading.store(seat, Ordering::Release);
     }
 
     /// Wakes who waits for events.

@@ -239,6 +239,13 @@ impl<C: Codec, S> Context<'_, C, S> {
         usize::from(self.conn.group)
     }
 
+    /// Whether this thread leads its group: the next events of the group wait for it. `false` once it has stepped down, or was
+    /// deposed because it took too long.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.work.leads()
+    }
+
     /// Runs something that may block this thread, after another worker has taken over the group's events.
     pub fn blocking<R>(&mut self, f: impl FnOnce() -> R) -> R {
         // What was answered before must not wait for what blocks.

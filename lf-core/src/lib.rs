@@ -32,6 +32,7 @@ mod handler;
 mod handlers;
 mod histogram;
 mod listener;
+mod manners;
 mod monitor;
 mod outbox;
 mod peer;

@@ -110,17 +110,18 @@ impl Shared {
         self.stats.snapshot(self.groups.iter().map(|group| group.connections.load(Ordering::Relaxed)).collect())
     }
 
-    /// Ends the term of the leader that was seen serving, so that another worker takes the group's events. `false` if it
-    /// had gone on or stepped down meanwhile.
+    /// Ends the term of the leader that was seen serving, so that another worker takes the group's events, and goes before it
+    /// from then on. `false` if it had gone on or stepped down meanwhile.
     pub(crate) fn depose(server: &Arc<Self>, group: usize, seen: Sight) -> bool {
-        match server.groups[group].baton.depose(seen) {
+        let group = &server.groups[group];
+        group.manners_of_leader().give_way_if(|| match group.baton.depose(seen) {
             Promoted::Woken => true,
             Promoted::NobodyParked => {
-                Self::reinforce(server, group);
+                Self::reinforce(server, group.index);
                 true
             }
             Promoted::TooLate => false,
-        }
+        })
     }
 
     /// Starts one more thread of the server.

@@ -87,6 +87,12 @@ impl Work {
         self.home.and_then(|index| self.server.groups.get(index))
     }
 
+    /// Whether this is a worker that leads its group.
+    pub(crate) fn leads(&self) -> bool {
+        let held = self.lead.as_ref().zip(self.home_group());
+        held.is_some_and(|(lead, group)| group.baton.holds(lead))
+    }
+
     /// If this worker leads its group: steps down, so that another one takes the group's events.
     pub(crate) fn hand_over(&mut self, counted_as: Count) {
         let Some(lead) = self.lead.take() else { return };

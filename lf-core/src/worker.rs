@@ -53,10 +53,14 @@ impl Worker {
         let group = &server.groups[self.group];
         match server.config.promotion {
             Promotion::Adaptive => {
+                let manners = group.manners_of(self.seat);
+                manners.sit_down();
                 while let Some(lead) = group.baton.take(self.seat) {
+                    group.is_led_from(self.seat);
                     blocking::leads(&server, self.group, &lead);
                     self.work.lead = Some(lead);
                     self.lead(group);
+                    manners.settle();
                 }
             }
             Promotion::Kernel => self.wait_with_the_others(group),

@@ -1,7 +1,7 @@
 //! A script that is loaded: its servers, and the VMs that serve them.
 
 use crate::engine::{Host, LoadError, Pool, Source, Vm};
-use crate::serve::{Measured, Meter, Route, Routes};
+use crate::serve::{Measured, Meter, Pace, Route, Routes};
 use arc_swap::{ArcSwap, Guard};
 use clap::ValueEnum;
 use mlua::Table;
@@ -45,6 +45,7 @@ pub(crate) struct Definition {
     /// The largest frame or body, in bytes.
     pub(crate) bytes_max: Option<u64>,
     meter: Meter,
+    pace: Pace,
 }
 
 /// A loaded script.
@@ -166,6 +167,11 @@ impl Script {
         self.definitions.get(server).map_or_else(Measured::default, |definition| definition.meter.begin())
     }
 
+    /// How quick a server without routes is.
+    pub(crate) fn pace(&self, server: usize) -> Option<&Pace> {
+        self.definitions.get(server).map(|definition| &definition.pace)
+    }
+
     /// The routes of a server.
     pub(crate) fn routes(&self, server: usize) -> Option<&Routes> {
         match &self.definitions.get(server)?.kind {
@@ -198,7 +204,7 @@ fn definition_of(table: &Table, host: &Host) -> Result<Definition, LoadError> {
         // Each route has its own.
         Kind::Http { .. } => Meter::default(),
     };
-    Ok(Definition { kind, listen, bytes_max, meter })
+    Ok(Definition { kind, listen, bytes_max, meter, pace: Pace::default() })
 }
 
 /// A number of bytes that a script gave.
@@ -220,6 +226,7 @@ fn routes_of(table: &Table, host: &Host) -> Result<Routes, LoadError> {
         let method: String = route.raw_get("method")?;
         let made = Route {
             meter: host.meter(&format!("{method} {path}")),
+            pace: Pace::default(),
             method,
             handler: route.raw_get("handler")?,
             stream: route.raw_get::<Option<bool>>("stream")?.unwrap_or(false),

@@ -8,6 +8,7 @@ pub(crate) mod eventfd;
 pub mod fault;
 pub(crate) mod inherited;
 pub(crate) mod limits;
+pub(crate) mod slice;
 pub(crate) mod socket;
 
 use std::io;

@@ -2,6 +2,7 @@
 
 use super::call::Call;
 use super::meter::{Measured, Meter};
+use super::pace::Pace;
 use super::route::{Found, Route};
 use crate::engine::{Command, Completion, Request, Served, Vm};
 use crate::script::{Current, Script};
@@ -56,6 +57,7 @@ pub(crate) struct Collecting {
     body: Vec<u8>,
     bytes_max: u64,
     meter: Meter,
+    pace: Pace,
 }
 
 /// A call, and what came for it that it has not asked for yet.
@@ -123,6 +125,7 @@ impl HttpServer {
                 body: Vec::new(),
                 bytes_max,
                 meter: route.meter.clone(),
+                pace: route.pace.clone(),
             }));
             return Ok(());
         }
@@ -136,8 +139,8 @@ impl HttpServer {
             head: request.field_lines(),
             params: &params,
         };
-        let measured = route.meter.begin();
-        self.call(cx, script, measured, &call, None, route.stream && request.has_body())
+        let (measured, stream) = (route.meter.begin(), route.stream && request.has_body());
+        route.pace.run(cx, |cx| self.call(cx, script, measured, &call, None, stream))
     }
 
     /// Calls the script, and answers what it says; or leaves the call to go on.
@@ -335,7 +338,8 @@ impl HttpServer {
                     head: &whole.head,
                     params: &whole.params,
                 };
-                self.call(cx, &whole.script, whole.meter.begin(), &call, Some(&whole.body), false)
+                let measured = whole.meter.begin();
+                whole.pace.run(cx, |cx| self.call(cx, &whole.script, measured, &call, Some(&whole.body), false))
             }
         }
     }

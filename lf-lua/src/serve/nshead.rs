@@ -3,7 +3,7 @@
 use super::NSHEAD_FAILED;
 use super::call::Call;
 use crate::engine::Command;
-use crate::script::Current;
+use crate::script::{Current, Script};
 use lf_core::codec::{Nshead, NsheadFrame, NsheadHeader};
 use lf_core::{Closed, Context, Handler, Message, Outcome, Peer};
 
@@ -18,6 +18,32 @@ pub(crate) struct NsheadServer {
 /// A connection: the call whose answer is waited for.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting(Option<Box<Call>>);
+
+impl NsheadServer {
+    fn call(&self, cx: &mut Context<'_, Nshead, Waiting>, script: &Script, frame: NsheadFrame<'_>) -> Outcome {
+        let Some(handler) = script.handler(self.server) else { return Err("the script has no such server".into()) };
+        let at = (cx.token(), cx.peer());
+        let mut measured = script.measure(self.server);
+        script.pool(cx.group()).with(|vm, mut engine| {
+            let (mut sent, mut has_failed) = (Ok(()), false);
+            let (suspended, commands) =
+                engine.nshead(handler, at, &frame.header, frame.body, |failed, header, body| {
+                    has_failed = failed;
+                    let provider = if failed { NSHEAD_FAILED } else { header.provider };
+                    sent = cx.send(NsheadFrame { header: NsheadHeader { provider, ..header }, body });
+                });
+            sent?;
+            if suspended {
+                cx.state.0 = Some(Box::new(Call::new(vm, measured)));
+                cx.hold();
+            } else {
+                measured.end(has_failed, format_args!("nshead log_id {} from {}", frame.header.log_id, at.1));
+            }
+            Command::read_all(&commands).for_each(|command| carry_out(cx, &command));
+            Ok(())
+        })?
+    }
+}
 
 fn carry_out(cx: &mut Context<'_, Nshead, Waiting>, command: &Command<'_>) {
     match *command {
@@ -57,27 +83,8 @@ impl Handler<Nshead> for NsheadServer {
 
     fn frame(&self, cx: &mut Context<'_, Nshead, Waiting>, frame: NsheadFrame<'_>) -> Outcome {
         let script = self.current.load();
-        let Some(handler) = script.handler(self.server) else { return Err("the script has no such server".into()) };
-        let at = (cx.token(), cx.peer());
-        let mut measured = script.measure(self.server);
-        script.pool(cx.group()).with(|vm, mut engine| {
-            let (mut sent, mut has_failed) = (Ok(()), false);
-            let (suspended, commands) =
-                engine.nshead(handler, at, &frame.header, frame.body, |failed, header, body| {
-                    has_failed = failed;
-                    let provider = if failed { NSHEAD_FAILED } else { header.provider };
-                    sent = cx.send(NsheadFrame { header: NsheadHeader { provider, ..header }, body });
-                });
-            sent?;
-            if suspended {
-                cx.state.0 = Some(Box::new(Call::new(vm, measured)));
-                cx.hold();
-            } else {
-                measured.end(has_failed, format_args!("nshead log_id {} from {}", frame.header.log_id, at.1));
-            }
-            Command::read_all(&commands).for_each(|command| carry_out(cx, &command));
-            Ok(())
-        })?
+        let Some(pace) = script.pace(self.server) else { return Err("the script has no such server".into()) };
+        pace.run(cx, |cx| self.call(cx, &script, frame))
     }
 
     fn message(&self, cx: &mut Context<'_, Nshead, Waiting>, message: &Message) -> Outcome {

@@ -1,6 +1,7 @@
 //! From a method and a path to a handler.
 
 use super::meter::Meter;
+use super::pace::Pace;
 use std::fmt;
 
 /// What a path leads to.
@@ -16,6 +17,7 @@ pub(crate) struct Route {
     /// The largest body, in bytes, if it is not that of the server.
     pub(crate) max_body: Option<u64>,
     pub(crate) meter: Meter,
+    pub(crate) pace: Pace,
 }
 
 /// The routes of an `lf.http`.
@@ -100,6 +102,7 @@ mod tests {
             websocket: None,
             max_body: None,
             meter: Meter::default(),
+            pace: Pace::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::call::Call;
 use super::meter::Measured;
 use crate::engine::{Command, Completion};
-use crate::script::Current;
+use crate::script::{Current, Script};
 use lf_core::codec::BytesCodec;
 use lf_core::{Closed, Context, Handler, Message, Outcome, Peer};
 
@@ -22,8 +22,7 @@ pub(crate) struct TcpServer {
 pub(crate) struct Talk(Option<Box<Call>>);
 
 impl TcpServer {
-    fn call<C: BytesCodec>(&self, cx: &mut Context<'_, C, Talk>, frame: &[u8]) -> Outcome {
-        let script = self.current.load();
+    fn call<C: BytesCodec>(&self, cx: &mut Context<'_, C, Talk>, script: &Script, frame: &[u8]) -> Outcome {
         let Some(handler) = script.handler(self.server) else { return Err("the script has no such server".into()) };
         let (token, peer) = (cx.token(), cx.peer());
         let mut measured = script.measure(self.server);
@@ -123,7 +122,9 @@ impl<C: BytesCodec> Handler<C> for TcpServer {
             cx.hold();
             return Ok(());
         }
-        self.call(cx, frame)
+        let script = self.current.load();
+        let Some(pace) = script.pace(self.server) else { return Err("the script has no such server".into()) };
+        pace.run(cx, |cx| self.call(cx, &script, frame))
     }
 
     fn message(&self, cx: &mut Context<'_, C, Talk>, message: &Message) -> Outcome {
