@@ -58,6 +58,11 @@ impl Figure {
         Figure::new(what, value, Target::AtLeast(least), Unit::Ratio)
     }
 
+    /// A ratio that is to be at most so much.
+    pub(crate) fn ratio_at_most(what: String, value: Spread, most: f64) -> Self {
+        Figure::new(what, value, Target::AtMost(most), Unit::Ratio)
+    }
+
     /// A time that is to be at most so long.
     pub(crate) fn micros(what: String, value: Spread, most_us: f64) -> Self {
         Figure::new(what, value, Target::AtMost(most_us), Unit::Micros)

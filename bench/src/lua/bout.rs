@@ -7,13 +7,20 @@ use crate::http::{self, Requests};
 use crate::load::{self, BUSY_MAX, Frame, Mode, OTHER_CORES_MAX, Outcome, Target};
 use crate::progress::Progress;
 use crate::servers::Running;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// What every page says.
 pub(super) const PAGE: &str = "hello\n";
+
+/// How long who does harm may take to be stopped.
+const HARM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a server is driven.
 #[derive(Clone, Debug)]
@@ -26,13 +33,15 @@ pub(super) enum Drive {
     Page(&'static str),
     /// Two pages at a rate: so many of the second in a hundred. The latency is that of the first.
     Blocking { rate: f64, percent: u32 },
+    /// One page at a rate, while another one is asked for without an end.
+    Beside { rate: f64, harm: Option<&'static str> },
 }
 
 impl Drive {
     pub(super) fn driver(&self) -> &'static str {
         match self {
             Drive::Wrk(..) => "wrk",
-            Drive::Lines | Drive::Page(_) | Drive::Blocking { .. } => "lf-bench",
+            Drive::Lines | Drive::Page(_) | Drive::Blocking { .. } | Drive::Beside { .. } => "lf-bench",
         }
     }
 }
@@ -93,6 +102,21 @@ pub(super) fn measure(server: &Running, drive: &Drive, shape: &ShapeArgs) -> Res
             let Some(fast) = found.paths.first() else { bail!("the first of two pages has latencies") };
             Ok(Round { p50_us: fast.latency.p50_us, p99_us: fast.latency.p99_us, ..round })
         }
+        Drive::Beside { rate, harm } => {
+            let load = || http::load(Requests::get(&[(1, "/hello")], PAGE), &plan(Mode::Rate(*rate)), 1, &hidden);
+            let Some(harm) = harm else { return Round::of(&load()?.load) };
+            let stop = AtomicBool::new(false);
+            thread::scope(|scope| {
+                let asking = scope.spawn(|| ask_for(&server.target, harm, &stop));
+                let found = load();
+                stop.store(true, Ordering::Relaxed);
+                let stopped = asking.join().map_err(|_| anyhow!("who asks for {harm} has panicked"))??;
+                if stopped == 0 {
+                    bail!("{harm} was not stopped once");
+                }
+                Round::of(&found?.load)
+            })
+        }
         Drive::Wrk(program, page) => {
             let mut plan = plan(Mode::Long);
             plan.duration = shape.course.warmup;
@@ -104,6 +128,24 @@ pub(super) fn measure(server: &Running, drive: &Drive, shape: &ShapeArgs) -> Res
             by_wrk(server, program, page, shape)
         }
     }
+}
+
+/// Asks for a page again and again, each time over a new connection; answers how often a 500 came, as it has to.
+fn ask_for(target: &Target, page: &str, stop: &AtomicBool) -> Result<usize> {
+    let Target::Tcp(address) = target else { bail!("{page} is asked for over TCP only, not {target}") };
+    let mut stopped = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let mut stream = TcpStream::connect(address).context("a connection for who does harm")?;
+        stream.set_read_timeout(Some(HARM_PATIENCE))?;
+        write!(stream, "GET {page} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).with_context(|| format!("{page} was not answered"))?;
+        if !answer.starts_with(b"HTTP/1.1 500 ") {
+            bail!("{page} was answered: {}", String::from_utf8_lossy(&answer));
+        }
+        stopped += 1;
+    }
+    Ok(stopped)
 }
 
 fn by_wrk(server: &Running, program: &PathBuf, page: &str, shape: &ShapeArgs) -> Result<Round> {

@@ -24,6 +24,12 @@ pub(crate) const OPTIONS: [&str; 4] = ["--groups", "1", "--workers", "5"];
 const ECHO: &str = include_str!("../../scripts/echo.lua");
 const HELLO: &str = include_str!("../../scripts/hello.lua");
 const PROXY: &str = include_str!("../../scripts/proxy.lua");
+const NEIGHBOURS: &str = include_str!("../../scripts/neighbours.lua");
+
+/// How scripts run that are not trusted.
+const UNTRUSTED: [&str; 5] = ["--untrusted", "--budget", "200ms", "--vm-bytes", "33554432"];
+/// What they do, as the pages of that script are called.
+const HARM: [&str; 4] = ["/spin", "/memory", "/threads", "/pattern"];
 
 /// Requests in a hundred that block.
 const BLOCKING_PERCENT: [u32; 3] = [1, 10, 50];
@@ -42,9 +48,11 @@ pub(crate) enum Part {
     C,
     /// A page from a back end beside the same page from here.
     D,
+    /// A page beside scripts that do harm.
+    E,
 }
 
-const PARTS: [Part; 4] = [Part::A, Part::B, Part::C, Part::D];
+const PARTS: [Part; 5] = [Part::A, Part::B, Part::C, Part::D, Part::E];
 
 impl Part {
     fn describe(self, args: &CompareArgs) -> String {
@@ -59,6 +67,10 @@ impl Part {
             Part::D => {
                 format!("(d) HTTP in, nshead out, {connections} connections that stay; the back end is not counted")
             }
+            Part::E => format!(
+                "(e) GET /hello, {} requests a second, beside a script that is stopped after 200 ms and asked for again",
+                crate::table::number(args.lua.blocking_rate)
+            ),
         }
     }
 }
@@ -103,6 +115,7 @@ struct Field {
     lua_hello: Option<Running>,
     nginx: Option<Running>,
     lua_proxy: Option<Running>,
+    untrusted: Option<Running>,
     /// Kept as long as the proxy runs.
     _backend: Option<Running>,
     wrk: Option<std::path::PathBuf>,
@@ -135,6 +148,12 @@ impl Field {
                 field.lua_proxy = field.enter(yard, "(d)", &Spec::lua(PROXY, Some(&backend.target)))?;
             }
             field._backend = backend;
+        }
+        if has(Part::E) {
+            let mut options = yard.lf_args.clone();
+            options.extend(UNTRUSTED.map(str::to_owned));
+            let strict = Yard { lf_args: options, ..yard.clone() };
+            field.untrusted = field.enter(&strict, "(e)", &Spec::lua(NEIGHBOURS, None))?;
         }
         Ok(field)
     }
@@ -174,9 +193,17 @@ impl Field {
         }
         add(Part::D, "hello", &self.lua_proxy, Drive::Page("/hello"));
         add(Part::D, "proxy", &self.lua_proxy, Drive::Page("/call"));
+        add(Part::D, "proxy, shared", &self.lua_proxy, Drive::Page("/shared"));
+        add(Part::E, ALONE, &self.untrusted, Drive::Beside { rate, harm: None });
+        for harm in HARM {
+            add(Part::E, harm, &self.untrusted, Drive::Beside { rate, harm: Some(harm) });
+        }
         bouts
     }
 }
+
+/// Nobody does harm.
+const ALONE: &str = "alone";
 
 fn blocking_label(percent: u32) -> String {
     format!("lf-lua, {percent} %")
@@ -248,13 +275,19 @@ fn figures_of(all: &[Series]) -> Vec<Figure> {
         let what = format!("{BLOCKING_PERCENT_AIMED_AT} % blocking 10 ms: p99 of the others");
         Figure::micros(what, series.spread(|round| round.p99_us), 5_000.0)
     });
+    let beside = |harm: &str| {
+        let p99 = |series: &Series| series.rounds.iter().map(|round| round.p99_us).collect::<Vec<f64>>();
+        let ratio = paired_ratio(&p99(find(Part::E, harm)?), &p99(find(Part::E, ALONE)?))?;
+        Some(Figure::ratio_at_most(format!("beside {harm}: p99 of the others / alone"), ratio, 1.5))
+    };
     let figures = [
         ratio(Part::A, "lf-lua", "lf-echo", "echo", 0.90),
         ratio(Part::B, "lf-lua", "nginx+lua", "GET /hello", 1.2),
         blocking,
         ratio(Part::D, "proxy", "hello", "HTTP to nshead", 0.45),
+        ratio(Part::D, "proxy, shared", "hello", "HTTP to nshead", 0.45),
     ];
-    figures.into_iter().flatten().collect()
+    figures.into_iter().chain(HARM.map(beside)).flatten().collect()
 }
 
 #[cfg(test)]
