@@ -30,19 +30,20 @@ impl Manners {
         self.thread.store(slice::own_thread(), Ordering::Release);
     }
 
-    /// Has who sits here give way, if `deposed` says that it has lost the lead. It cannot be back before it is told: the lock is
-    /// held meanwhile.
-    pub(crate) fn give_way_if(&self, deposed: impl FnOnce() -> bool) -> bool {
+    /// Has who sits here give way, if `depose` says that it has lost the lead. It is told before: who is woken to lead finds it so. It
+    /// cannot be back before that is settled, because the lock is held meanwhile.
+    pub(crate) fn give_way_if(&self, depose: impl FnOnce() -> bool) -> bool {
         let mut gives_way = self.gives_way.lock();
-        if !deposed() {
-            return false;
-        }
         let thread = self.thread.load(Ordering::Acquire);
         // Where it is not allowed, all is as it was.
-        if thread != 0 && !*gives_way {
-            *gives_way = slice::set(thread, Some(LONG)).unwrap_or(false);
+        let is_news = thread != 0 && !*gives_way && slice::set(thread, Some(LONG)).unwrap_or(false);
+        let deposed = depose();
+        if deposed {
+            *gives_way |= is_news;
+        } else if is_news {
+            let _ = slice::set(thread, None);
         }
-        true
+        deposed
     }
 
     /// Who sits here has done with what was slow.

@@ -4,7 +4,7 @@ use super::command::Command;
 use super::sys::Watch;
 use super::vm::{Event, Vm};
 use crate::api::shared::Dicts;
-use crate::serve::{Meter, Sockets, Timers};
+use crate::serve::{Meter, SERVE, Sockets, Timers};
 use lf_core::upstream::{Upstream, Upstreams};
 use lf_core::{Handlers, Remote, SendError, Token};
 use parking_lot::Mutex;
@@ -150,7 +150,7 @@ impl Host {
 
     /// Has a VM's timer serve what was left for the VM; false if there is none.
     pub(super) fn relieve(&self, timer: Token) -> bool {
-        self.remote.get().is_some_and(|remote| remote.post(timer, []).is_ok())
+        self.remote.get().is_some_and(|remote| remote.post(timer, SERVE).is_ok())
     }
 
     /// Has a VM's timer look at its deadlines.

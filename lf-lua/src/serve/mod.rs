@@ -19,7 +19,7 @@ pub(crate) use pace::Pace;
 pub(crate) use route::{Route, Routes};
 pub(crate) use sockets::{SocketHandler, Sockets};
 pub(crate) use tcp::TcpServer;
-pub(crate) use timers::{TimerHandler, Timers};
+pub(crate) use timers::{SERVE, TimerHandler, Timers};
 
 /// The provider of an nshead answer to a request whose script failed.
 pub(crate) const NSHEAD_FAILED: [u8; 16] = *b"lf-lua-error\0\0\0\0";

@@ -1,13 +1,22 @@
 //! The timers of VMs: a task of lf-core each.
 
+use super::pace::Pace;
 use crate::engine::Vm;
 use lf_core::codec::Raw;
 use lf_core::{Context, DialFailure, Dialer, Handler, Message, Outcome, Peer, Remote, Timeout, Token};
 use std::sync::{Arc, Weak};
 
-/// Wakes a VM when a deadline passes. A message has it serve what was left for the VM, and look when the next deadline is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TimerHandler;
+/// Wakes a VM when a deadline passes. A message has it look when the next deadline is; one with bytes has it serve what was left
+/// for the VM before.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TimerHandler {
+    /// Of threads, and calls that go on.
+    rest: Pace,
+    deadlines: Pace,
+}
+
+/// What a message says that has it serve the VM.
+pub(crate) const SERVE: [u8; 1] = [1];
 
 /// Starts timers.
 #[derive(Clone, Debug)]
@@ -44,9 +53,9 @@ impl Handler<Raw> for TimerHandler {
         Ok(())
     }
 
-    fn message(&self, cx: &mut Context<'_, Raw, Weak<Vm>>, _message: &Message) -> Outcome {
-        if let Some(vm) = cx.state.upgrade() {
-            vm.serve();
+    fn message(&self, cx: &mut Context<'_, Raw, Weak<Vm>>, message: &Message) -> Outcome {
+        if let Some(vm) = cx.state.upgrade().filter(|_| !message.is_empty()) {
+            self.rest.run(cx, |_| vm.serve());
         }
         arm(cx);
         Ok(())
@@ -58,7 +67,7 @@ impl Handler<Raw> for TimerHandler {
                 cx.close();
                 return Ok(());
             };
-            vm.tick();
+            self.deadlines.run(cx, |_| vm.tick());
             arm(cx);
         }
         Ok(())

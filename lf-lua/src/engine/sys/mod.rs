@@ -33,10 +33,37 @@ pub(super) fn new_lua(untrusted: bool) -> Result<Lua, LoadError> {
         let libs = libs | StdLib::COROUTINE | StdLib::UTF8;
         #[cfg(feature = "luajit")]
         let libs = libs | StdLib::BIT | StdLib::JIT;
-        return Ok(Lua::new_with(libs, options)?);
+        let lua = Lua::new_with(libs, options)?;
+        make_room(&lua)?;
+        return Ok(lua);
     }
     // SAFETY: the whole library lets a script do what C can, which is what its author is trusted with.
     Ok(unsafe { Lua::unsafe_new_with(StdLib::ALL, options) })
+}
+
+/// Handles of mlua that a state has room for from the start.
+const HANDLES: usize = 256;
+/// LuaJIT packs pointers, and keeps a list of what they begin with: one entry for each 512 GiB.
+const POINTER_SEGMENT: usize = 1 << 39;
+
+/// Takes the memory that a state with a limit may need where nothing catches the error that there is none left, which would be
+/// the end of the process: mlua moves a value to its handles, and points to its stack, outside of protected calls.
+fn make_room(lua: &Lua) -> mlua::Result<()> {
+    // LuaJIT takes back stack that is not used; what handles have used once counts as used.
+    drop((0..HANDLES).map(|_| lua.create_string("")).collect::<mlua::Result<Vec<_>>>()?);
+    let mapped = libc::getpid as *const () as usize;
+    // Stacks of threads lie beneath the libraries, and this one may be the first thread's.
+    let here = &raw const mapped as usize;
+    for address in [here, mapped, mapped.saturating_sub(POINTER_SEGMENT)] {
+        // SAFETY: there is room for one value; errors are caught by `exec_raw`. Nobody follows the pointer.
+        unsafe {
+            lua.exec_raw::<()>((), |state| {
+                ffi::lua_pushlightuserdata(state, ptr::without_provenance_mut(address));
+                ffi::lua_pop(state, 1);
+            })?;
+        }
+    }
+    Ok(())
 }
 
 thread_local! {
