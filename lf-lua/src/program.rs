@@ -90,7 +90,7 @@ pub(crate) fn build(args: &ServerArgs, engine: &EngineArgs, source: Source, anyw
     if args.admin.is_some() {
         let _ = host.handlers.set(Handlers::new(&mut builder));
     }
-    let timers = Timers(builder.dialer(Raw, TimerHandler::default()));
+    let timers = Timers(builder.dialer(Raw, TimerHandler::new(source.untrusted)));
     let groups = args.groups.unwrap_or_else(cores);
     let shape = Shape { groups, workers: args.workers, workers_max: args.workers_max };
     let mut script = shape.load(&host, source)?;

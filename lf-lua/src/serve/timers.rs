@@ -8,11 +8,18 @@ use std::sync::{Arc, Weak};
 
 /// Wakes a VM when a deadline passes. A message has it look when the next deadline is; one with bytes has it serve what was left
 /// for the VM before.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct TimerHandler {
     /// Of threads, and calls that go on.
     rest: Pace,
     deadlines: Pace,
+}
+
+impl TimerHandler {
+    /// For a script that may be hostile, or not.
+    pub(crate) fn new(untrusted: bool) -> Self {
+        Self { rest: Pace::of_strangers(untrusted), deadlines: Pace::of_strangers(untrusted) }
+    }
 }
 
 /// What a message says that has it serve the VM.
@@ -37,6 +44,13 @@ fn arm(cx: &mut Context<'_, Raw, Weak<Vm>>) {
     }
 }
 
+/// A VM that was replaced meanwhile may be ours to close, which takes long if it is full.
+fn let_go(cx: &mut Context<'_, Raw, Weak<Vm>>, vm: Arc<Vm>) {
+    if Arc::strong_count(&vm) == 1 {
+        cx.blocking(|| drop(vm));
+    }
+}
+
 impl Handler<Raw> for TimerHandler {
     type State = Weak<Vm>;
 
@@ -56,6 +70,7 @@ impl Handler<Raw> for TimerHandler {
     fn message(&self, cx: &mut Context<'_, Raw, Weak<Vm>>, message: &Message) -> Outcome {
         if let Some(vm) = cx.state.upgrade().filter(|_| !message.is_empty()) {
             self.rest.run(cx, |_| vm.serve());
+            let_go(cx, vm);
         }
         arm(cx);
         Ok(())
@@ -68,6 +83,7 @@ impl Handler<Raw> for TimerHandler {
                 return Ok(());
             };
             self.deadlines.run(cx, |_| vm.tick());
+            let_go(cx, vm);
             arm(cx);
         }
         Ok(())
