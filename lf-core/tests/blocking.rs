@@ -226,3 +226,41 @@ fn what_was_answered_before_a_blocking_call_does_not_wait_for_it() {
         assert_eq!([client.line(), client.line()], ["announced", "after"]);
     });
 }
+
+/// The slice that the scheduler gives this thread, in nanoseconds, where the kernel shows it.
+fn own_slice_ns() -> Option<u64> {
+    let shown = std::fs::read_to_string("/proc/thread-self/sched").ok()?;
+    shown.lines().find_map(|line| line.strip_prefix("se.slice")?.split_once(':')?.1.trim().parse().ok())
+}
+
+#[test]
+fn who_computes_for_long_gives_way_until_it_is_back() {
+    let Some(usual_ns) = own_slice_ns() else {
+        return println!("skipped: this kernel does not show the slices of threads");
+    };
+    with_both_triggers(|mode| {
+        let handler = lines(move |cx, line| -> Outcome {
+            if line == "compute" {
+                let until = std::time::Instant::now() + Duration::from_secs(5);
+                while own_slice_ns() == Some(usual_ns) && std::time::Instant::now() < until {}
+            }
+            Ok(cx.send(own_slice_ns().unwrap().to_string().as_bytes())?)
+        });
+        let host = Host::start(mode.builder().listen(any_port(), Line::default(), handler));
+        let slice_ns = |client: &mut Client, line: &str| {
+            client.send(format!("{line}\n").as_bytes());
+            client.line().parse::<u64>().unwrap()
+        };
+        let (mut computes, mut other) = (host.connect(), host.connect());
+        assert_eq!(slice_ns(&mut computes, "ask"), usual_ns);
+        for _ in 0..3 {
+            let long_ns = slice_ns(&mut computes, "compute");
+            if long_ns == usual_ns {
+                return println!("skipped: this kernel does not let threads say how long they may run");
+            }
+            assert!(long_ns > 4 * usual_ns, "{long_ns} and {usual_ns}");
+            // Who has computed may serve another turn before it rests.
+            until("who leads is as quick as ever", || slice_ns(&mut other, "ask") == usual_ns);
+        }
+    });
+}

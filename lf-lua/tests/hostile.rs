@@ -187,6 +187,17 @@ fn the_library_cannot_be_used_against_its_host() {
     contains_all(LIBRARY);
 }
 
+/// What is made when it is first needed may be needed when there is no memory left, in a server that has just started.
+#[test]
+fn a_server_survives_a_first_call_that_fills_its_memory() {
+    let body = "while true do lf.thread.spawn(function() end) end";
+    for round in 0..30 {
+        let cage = Cage::new(&Hostile { name: "the first call", body, is_main: false });
+        cage.get("/hostile");
+        assert_eq!(cage.get("/hello").0, Some(200), "round {round}: {}", cage.errors());
+    }
+}
+
 #[test]
 fn there_are_a_hundred_hostile_scripts_and_each_has_a_name_of_its_own() {
     let all = [ACCESS, METATABLES, INTERNALS, COROUTINES, MEMORY, TIME, LIBRARY];

@@ -103,3 +103,32 @@ res:print("contained")
 for i = 1, 1e9 do lf.shared.tiny:set(i, i) end
 --# names of interned strings
 for i = 1, 1e9 do local s = "name" .. i end
+
+--# full to the last byte by means of the language alone, and then all that is ours
+local list, block, n = nil, "x", 0
+local blocks = {}
+for _ = 0, 20 do
+    blocks[#blocks + 1] = block
+    block = block .. block
+end
+local function fill()
+    n = n + 1
+    list = { list, block .. n }
+end
+local function names() return lf.vm() end
+local calls = {
+    lf.now, names, fill, lf.md5, lf.sha1, lf.base64.encode, lf.json.encode, lf.json.decode, lf.decode_args, lf.encode_args,
+    function() return lf.shared.full:set("key", "value") end,
+    function() return lf.re.find("subject", "s.b") end,
+    function() return lf.timer.at(1, names) end,
+    function() return lf.log(lf.DEBUG, "full") end,
+    function() return req.headers.host end,
+    function() return req.remote end,
+    function() return lf.upstream("nobody"):call("x") end,
+}
+for i = #blocks, 1, -1 do
+    block = blocks[i]
+    while pcall(fill) do end
+end
+for i = 1, #calls do pcall(calls[i], "argument") end
+error("the VM is full")
