@@ -198,6 +198,9 @@ fn calls_share_a_connection_where_they_are_told_to_and_never_over_http() {
     let wrong = UpstreamConfig { protocol: Protocol::Http, pipeline: Some(2), ..config };
     let error = caller.upstreams.add("web", wrong).unwrap_err().to_string();
     assert!(error.contains("upstream web: pipeline = 2 is out of range: 1, because"), "{error}");
+    let nameless = UpstreamConfig { protocol: Protocol::Http, ..lines_to([backend.at]) };
+    let error = caller.upstreams.add("the web", nameless).unwrap_err().to_string();
+    assert!(error.contains("host = \"the web\" is out of range: a host, perhaps with a port"), "{error}");
 }
 
 #[test]

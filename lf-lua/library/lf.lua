@@ -203,7 +203,7 @@ function Socket:setoption(name) end
 ---@field keepalive? integer Idle connections in each group.
 ---@field idle_timeout? number
 ---@field max_connections? integer To one server.
----@field pipeline? integer Commands in flight on a connection to redis.
+---@field pipeline? integer Calls in flight on one connection: 1, with redis 128. Not with HTTP.
 ---@field queue? integer Calls that may wait for a connection.
 ---@field retries? integer
 ---@field retry_sent? boolean Sends again what was sent and not answered.

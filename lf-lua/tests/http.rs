@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Program, http, refuses_to_start};
+use std::io::{BufRead, BufReader, Read, Write};
 
 #[test]
 fn a_script_sees_method_path_parameters_arguments_fields_and_peer() {
@@ -104,6 +105,31 @@ fn a_body_comes_whole_unless_the_route_wants_it_in_pieces() {
     assert_eq!(wire.answer().text(), "5 cde");
     wire.say("POST /small HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n12345678901\r\n0\r\n\r\n");
     assert_eq!(wire.answer().status, 413);
+}
+
+#[test]
+fn a_body_that_pauses_can_be_asked_for_again() {
+    let program = Program::run(
+        r#"lf.http { listen = "127.0.0.1:0" }:post("/", function(req, res)
+            local first = req:read()
+            local none, err = req:read(0.02)
+            res:print(first, " ", tostring(none), " ", err, "\n")
+            assert(res:flush())
+            res:print(req:read(20), " ", tostring(req:read()))
+        end, { stream = true })"#,
+    );
+    let mut stream = std::net::TcpStream::connect(program.at()).unwrap();
+    write!(stream, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nConnection: close\r\n\r\nhello").unwrap();
+    let mut answer = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    while !line.ends_with("hello nil timeout\n") {
+        line.clear();
+        assert!(answer.read_line(&mut line).unwrap() > 0, "{}", program.process.errors());
+    }
+    write!(stream, "world").unwrap();
+    let mut rest = String::new();
+    answer.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("world nil"), "{rest}");
 }
 
 #[test]

@@ -249,6 +249,14 @@ impl UpstreamConfig {
         if let (Protocol::Http, Some(count @ 2..)) = (self.protocol, self.pipeline) {
             return wrong("pipeline", count.to_string(), "1, because calls over HTTP do not share a connection");
         }
+        let host = self.host.as_deref().unwrap_or(upstream);
+        if self.protocol == Protocol::Http && !crate::codec::http::host::is_valid(host.as_bytes()) {
+            return wrong(
+                "host",
+                format!("{host:?}"),
+                "a host, perhaps with a port; where none is given, the upstream's name",
+            );
+        }
         for (setting, count) in [("keepalive", self.keepalive), ("queue", self.queue)] {
             if count > COUNT_MAX {
                 return wrong(setting, count.to_string(), "from 0 to 1000000");

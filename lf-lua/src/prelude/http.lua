@@ -69,17 +69,19 @@ function Request:body()
     return self._body or ""
 end
 
--- The next piece of a body that comes in pieces; nil at its end, nil and an error if the client has gone.
+-- The next piece of a body that comes in pieces; nil at its end, nil and an error if the client has gone. After a timeout it
+-- can be asked for again.
 function Request:read(seconds)
     if not self._stream or self._ended then return nil end
     local ticket, piece, err, last = I.wait_for(rt.want, self, seconds or 60)
-    if not ticket then piece, err = nil, piece end
-    if last then self._ended = true end
-    if not piece then
-        self._ended, self._broken = true, err
-        return nil, err
+    if not ticket then
+        piece, err = nil, piece
+    elseif not piece and err == "timeout" then
+        piece, err, last = I.take_back(self, ticket)
     end
-    return piece
+    self._broken = not piece and err or nil
+    if last or (not piece and err ~= "timeout") then self._ended = true end
+    return piece, not piece and err or nil
 end
 
 function Request:pieces()

@@ -1,7 +1,7 @@
 //! What may stand in `Host` (RFC 3986, section 3.2, without the user that RFC 9110 forbids).
 
 /// Whether `value` is a host, perhaps with a port. It may be empty (RFC 9110, section 7.2).
-pub(super) fn is_valid(value: &[u8]) -> bool {
+pub(crate) fn is_valid(value: &[u8]) -> bool {
     let (host_is_valid, rest) = if let Some(literal) = value.strip_prefix(b"[") {
         let Some(end) = literal.iter().position(|byte| *byte == b']') else { return false };
         (end > 0 && literal[..end].iter().all(|byte| is_plain(*byte) || *byte == b':'), &literal[end + 1..])

@@ -16,7 +16,7 @@ mod answer;
 mod body;
 mod exchange;
 mod head;
-mod host;
+pub(crate) mod host;
 mod request;
 mod socket;
 mod write;
