@@ -38,7 +38,7 @@ res:print("contained")
 --# another connection's slot
 for slot = 0, 2000 do
     for generation = 0, 20 do
-        rawset(res, "_slot", slot) rawset(res, "_generation", generation) rawset(res, "_started", true)
+        rawset(res._req, "_slot", slot) rawset(res._req, "_generation", generation) rawset(res, "_started", true)
         local ok = pcall(res.flush, res, 0.001)
     end
 end
@@ -64,7 +64,7 @@ end
 res:print(written == 0 and "contained" or "escaped " .. written)
 --# the neighbour of its own connection is written to
 local written = 0
-local slot, generation = res._slot, res._generation
+local slot, generation = res._req._slot, res._req._generation
 for step = -50, 50 do
     local socket = lf.socket.tcp()
     rawset(socket, "_slot", slot + step) rawset(socket, "_generation", generation) rawset(socket, "_unflushed", 0)
@@ -89,11 +89,11 @@ for slot = 0, 200 do
 end
 res:print(found == 0 and "contained" or "escaped " .. found)
 --# a slot that is no number
-rawset(res, "_slot", {}) res:flush()
+rawset(res._req, "_slot", {}) res:flush()
 --# a slot that is none
-rawset(res, "_slot", 0 / 0) res:flush()
+rawset(res._req, "_slot", 0 / 0) res:flush()
 --# a slot beyond all
-rawset(res, "_slot", 1e300) rawset(res, "_generation", -1) res:flush()
+rawset(res._req, "_slot", 1e300) rawset(res._req, "_generation", -1) res:flush()
 --# an answer that is finished twice
 res:print("contained") res:flush()
 rawset(res, "_over", false) rawset(res, "_started", false)
@@ -128,7 +128,7 @@ rawset(req, "query", ("a=1&"):rep(1e6))
 local x = req.args res:print("contained")
 --# a socket that sends for ever
 local socket = lf.socket.tcp()
-rawset(socket, "_slot", res._slot) rawset(socket, "_generation", res._generation)
+rawset(socket, "_slot", res._req._slot) rawset(socket, "_generation", res._req._generation)
 rawset(socket, "_unflushed", -1e300)
 local piece = ("x"):rep(4e6)
 while true do

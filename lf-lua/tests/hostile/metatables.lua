@@ -41,7 +41,7 @@ lf.sleep(0.001)
 rawset(res, "_req", setmetatable({}, { __index = function() while true do end end }))
 lf.sleep(0.001)
 --# __concat that spins, in the place of a connection
-rawset(res, "_slot", setmetatable({}, { __concat = function() while true do end end, __lt = function() while true do end end }))
+rawset(res._req, "_slot", setmetatable({}, { __concat = function() while true do end end, __lt = function() while true do end end }))
 res:flush()
 --# __lt that spins, as the length of an answer
 rawset(res, "_n", setmetatable({}, { __lt = function() while true do end end, __eq = function() while true do end end }))
