@@ -104,7 +104,7 @@ impl Group {
         })
     }
 
-    /// How who leads behaves towards the others; stays right as long as the lead does.
+    /// How who leads behaves towards the others. Of who led before, for a moment after the lead was taken.
     pub(crate) fn manners_of_leader(&self) -> &Manners {
         &self.manners[self.leading.load(Ordering::Acquire)]
     }

@@ -25,8 +25,9 @@ impl Manners {
         Self { thread: AtomicI32::new(0), gives_way: Mutex::new(false) }
     }
 
-    /// The calling thread sits here from now on.
+    /// The calling thread sits here from now on. It may have been started by one that gives way, and taken after it.
     pub(crate) fn sit_down(&self) {
+        let _ = slice::set(0, None);
         self.thread.store(slice::own_thread(), Ordering::Release);
     }
 

@@ -247,7 +247,8 @@ fn put(server: &Shared, slot: &Slot, token: Token, message: Message) -> Result<(
     let len = signed(message.len());
     let total = server.stats.queued_bytes.fetch_add(len, Ordering::Relaxed) + len;
     let bytes_max = u32::try_from(limits.max).unwrap_or(u32::MAX);
-    let put = if total > signed(limits.total_max) {
+    // What takes no room is never too much.
+    let put = if len > 0 && total > signed(limits.total_max) {
         Err(SendError::ServerFull)
     } else {
         slot.outbox.push(token.generation(), message, bytes_max).map_err(|rejected| match rejected {

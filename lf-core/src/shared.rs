@@ -114,6 +114,10 @@ impl Shared {
     /// from then on. `false` if it had gone on or stepped down meanwhile.
     pub(crate) fn depose(server: &Arc<Self>, group: usize, seen: Sight) -> bool {
         let group = &server.groups[group];
+        if group.baton.sight() != seen {
+            // Who leads now is another one.
+            return false;
+        }
         group.manners_of_leader().give_way_if(|| match group.baton.depose(seen) {
             Promoted::Woken => true,
             Promoted::NobodyParked => {

@@ -57,6 +57,8 @@ impl Worker {
                 manners.sit_down();
                 while let Some(lead) = group.baton.take(self.seat) {
                     group.is_led_from(self.seat);
+                    // Somebody may have meant the one who leads now.
+                    manners.settle();
                     blocking::leads(&server, self.group, &lead);
                     self.work.lead = Some(lead);
                     self.lead(group);

@@ -114,6 +114,53 @@ fn a_kept_connection_that_was_closed_costs_nobody_an_error() {
 }
 
 #[test]
+fn a_kept_connection_that_was_closed_costs_none_of_those_who_share_it_an_error() {
+    let caller = Caller::new();
+    let gate = common::Gate::new();
+    let visits = AtomicUsize::new(0);
+    let backend = {
+        let gate = Arc::clone(&gate);
+        Backend::start(move |visit| {
+            if visits.fetch_add(1, Ordering::Relaxed) == 0 {
+                visit.answer_with(|line| Some(line.to_owned()));
+                return gate.pass();
+            }
+            while visit.answer_with(|line| Some(line.to_owned())) {}
+        })
+    };
+    let be = caller.add(UpstreamConfig { pipeline: Some(100), retries: 0, ..lines_to([backend.at]) });
+    assert_eq!(caller.ask(&be, "first").unwrap(), "first");
+    let calls = ["a", "b", "c"].map(|body| (body, caller.begin(&be, Call::new(body))));
+    std::thread::park_timeout(SHORT);
+    gate.open();
+    for (body, call) in calls {
+        assert_eq!(call.outcome().unwrap().body, body.as_bytes());
+    }
+}
+
+#[test]
+fn what_is_behind_an_answer_on_a_shared_connection_is_not_sent_again_by_itself() {
+    let caller = Caller::new();
+    let visits = AtomicUsize::new(0);
+    let backend = Backend::start(move |visit| {
+        if visits.fetch_add(1, Ordering::Relaxed) == 0 {
+            visit.answer_with(|line| Some(line.to_owned()));
+            // Has both of them when it answers one.
+            let answered = visit.line();
+            visit.line();
+            return visit.say(format!("{}\n", answered.unwrap()));
+        }
+        while visit.answer_with(|line| Some(line.to_owned())) {}
+    });
+    let be = caller.add(UpstreamConfig { pipeline: Some(100), retries: 0, ..lines_to([backend.at]) });
+    assert_eq!(caller.ask(&be, "first").unwrap(), "first");
+    let [answered, lost] = ["answered", "lost"].map(|body| caller.begin(&be, Call::new(body)));
+    assert_eq!(answered.outcome().unwrap().body, b"answered");
+    let lost = lost.outcome();
+    assert!(matches!(lost, Err(CallError::Closed { .. })), "{lost:?}");
+}
+
+#[test]
 fn a_kept_connection_that_dies_idle_is_thrown_away() {
     let caller = Caller::new();
     let backend = Backend::start(|visit| {

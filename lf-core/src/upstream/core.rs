@@ -225,7 +225,12 @@ impl Core {
             return self.give_back(link, flight.group);
         }
         match link.push(attempt) {
-            Ok(()) => link.poke(self),
+            Ok(()) => {
+                if !link.is_opened() {
+                    self.watch(&flight);
+                }
+                link.poke(self);
+            }
             Err(attempt) => {
                 // It has ended this very moment.
                 drop(attempt);

@@ -43,6 +43,8 @@ pub(super) struct Link {
     closed: AtomicBool,
     /// Whoever serves it has been told to look at it, and has not done so yet.
     poked: AtomicBool,
+    /// It is connected: calls have their time kept by its timer.
+    opened: AtomicBool,
     /// Some of an answer has come.
     begun: Arc<AtomicBool>,
     inbox: Mutex<Inbox>,
@@ -59,6 +61,7 @@ impl Link {
             shunned: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             poked: AtomicBool::new(false),
+            opened: AtomicBool::new(false),
             begun: Arc::default(),
             inbox: Mutex::default(),
         }
@@ -91,6 +94,10 @@ impl Link {
 
     pub(super) fn shun(&self) {
         self.shunned.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_opened(&self) -> bool {
+        self.opened.load(Ordering::Acquire)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -219,8 +226,9 @@ fn pump(cx: Cx<'_, '_>) {
         if attempt.flight.is_over() {
             drop(attempt);
             land(cx);
-        } else {
-            write(cx, attempt);
+        } else if !write(cx, attempt) {
+            // The others stay where they are, and are made again.
+            return;
         }
     }
     close_if_unwanted(cx);
@@ -236,22 +244,27 @@ fn close_if_unwanted(cx: Cx<'_, '_>) {
     }
 }
 
-fn write(cx: Cx<'_, '_>, mut attempt: Attempt) {
+/// `false`: the connection ends instead.
+fn write(cx: Cx<'_, '_>, mut attempt: Attempt) -> bool {
     let flight = Arc::clone(&attempt.flight);
-    let Some(state) = link_of(cx) else { return };
+    let Some(state) = link_of(cx) else { return false };
     let idle = state.flying.is_empty();
     if idle && state.link.begun.load(Ordering::Relaxed) {
         // Something came that nobody asked for: the answer to this call would not be told from it.
         state.flying.push_back(attempt);
-        return cx.abort();
+        cx.abort();
+        return false;
     }
-    attempt.sent = Some(state.proven && idle);
+    // Nothing was answered since it was idle.
+    let quiet = idle || state.flying.front().is_some_and(|first| first.sent == Some(true));
+    attempt.sent = Some(state.proven && quiet);
     state.flying.push_back(attempt);
     cx.codec_state.expect_head_only(flight.request.head_only);
     cx.send_bytes(&flight.request.bytes);
     if let Some(due) = flight.next_due() {
         set_timer(cx, due);
     }
+    true
 }
 
 /// A call has left: the next one comes, or the link is idle.
@@ -274,7 +287,8 @@ fn land(cx: Cx<'_, '_>) {
                 if flight.take_off(&link.server, &link) {
                     let attempt = Attempt::new(&flight, &link.server, false, false);
                     if state.pipelines() {
-                        return write(cx, attempt);
+                        write(cx, attempt);
+                        return;
                     }
                     // After this turn: what came behind the last answer must not be taken for the next one.
                     let core = Arc::clone(&state.core);
@@ -349,6 +363,8 @@ fn take_answer(cx: Cx<'_, '_>, reply: Reply<'_>) {
     };
     state.link.begun.store(false, Ordering::Relaxed);
     state.proven = true;
+    // The server has seen those behind it: they are no longer calls on a connection that was idle.
+    state.flying.iter_mut().take_while(|next| next.sent == Some(true)).for_each(|next| next.sent = Some(false));
     let (core, link, flight) = (Arc::clone(&state.core), Arc::clone(&state.link), Arc::clone(&attempt.flight));
     let head_only = state.flying.front().is_some_and(|next| next.flight.request.head_only);
     let (answer, keep) = match answer_of(reply, &attempt) {
@@ -443,6 +459,7 @@ impl Handler<Wire> for Client {
             State::Probe(_) => super::probe::opened(cx),
             State::Link(state) => {
                 state.opened = true;
+                state.link.opened.store(true, Ordering::Release);
                 state.link.name(token);
                 *cx.codec_state = WireState::new(&state.core.config, Arc::clone(&state.link.begun));
                 pump(cx);

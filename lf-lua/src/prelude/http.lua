@@ -60,11 +60,13 @@ function Request:header(name) return self.headers[name] end
 -- The body whole. A route with `stream = true` reads what has not come yet, and waits for it.
 function Request:body()
     if self._stream then
-        local pieces = {}
+        -- Kept for the case that it pauses, and is asked for again.
+        local pieces = rawget(self, "_pieces") or {}
+        self._pieces = pieces
         for piece in self:pieces() do pieces[#pieces + 1] = piece end
         if self._broken then return nil, self._broken end
         self._body = concat(pieces)
-        self._stream = nil
+        self._stream, self._pieces = nil, nil
     end
     return self._body or ""
 end
