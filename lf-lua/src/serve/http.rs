@@ -180,6 +180,10 @@ impl HttpServer {
             if served == Served::Failed {
                 cx.respond(500, &[TEXT], b"500 Internal Server Error\n");
             }
+            if failed || served == Served::Failed {
+                // What went wrong may have filled the VM; who asked does not wait until that is cleaned.
+                cx.flush();
+            }
             Ok(())
         })?
     }
