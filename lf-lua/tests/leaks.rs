@@ -128,8 +128,12 @@ fn back_ends_that_fail_leave_nothing_behind() {
             end)"#
     );
     let program = Program::with(&script, &["--workers", "1", "--admin", "127.0.0.1:0"]);
-    let lines = program.process.lines();
-    let admin: SocketAddr = lines.iter().find_map(|line| line.strip_prefix("admin ")).unwrap().parse().unwrap();
+    let mut admin = None;
+    until("the pages are there", || {
+        admin = program.process.lines().iter().find_map(|line| Some(line.strip_prefix("admin ")?.parse().unwrap()));
+        admin.is_some()
+    });
+    let admin: SocketAddr = admin.unwrap();
     let mut first = None;
     for round in 0..WARM_UP + ROUNDS {
         for (name, _, kinds) in &failing {
