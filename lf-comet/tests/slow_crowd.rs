@@ -111,9 +111,12 @@ fn half_of_them_stop_reading_and_the_others_get_everything() {
     // They do not read, indeed, and it was felt.
     let dropped = program.counter("dropped_oldest");
     assert!(dropped >= 10 * HALF as u64, "{dropped} were dropped");
-    for other in ["dropped_newest", "dropped_full", "slow_disconnects"] {
+    for other in ["dropped_full", "slow_disconnects"] {
         assert_eq!(program.counter(other), 0, "{other}");
     }
+    // A kernel that makes room for who does not read takes some of what waits; behind the rest, which is on its way, nothing fits.
+    let newest = program.counter("dropped_newest");
+    assert!(newest <= dropped / 100, "{newest} of the newest were dropped, and {dropped} of the oldest");
     assert_eq!(program.connected(None), CROWD);
     drop(quarters);
     until("nothing waits", || program.metric("lf_comet_waiting_bytes") == 0);
